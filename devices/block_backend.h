@@ -1,0 +1,21 @@
+// What a disk controller sees of a disk image: a fixed number of bytes that can be read and written. The host side
+// (raw file, overlay, read-only CD) implements it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+namespace understudy::devices {
+
+class BlockBackend {
+ public:
+  virtual ~BlockBackend() = default;
+  virtual uint64_t size_bytes() const = 0;
+  virtual bool read_only() const = 0;
+  // False when the host cannot deliver (I/O error, disk full, out of range): the guest gets a drive error.
+  [[nodiscard]] virtual bool read(uint64_t offset, std::span<uint8_t> to) = 0;
+  [[nodiscard]] virtual bool write(uint64_t offset, std::span<const uint8_t> from) = 0;
+  [[nodiscard]] virtual bool flush() = 0;
+};
+
+}  // namespace understudy::devices

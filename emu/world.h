@@ -1,0 +1,70 @@
+// The doors between a machine and everything outside it. A device takes inputs only through a channel's handler, which
+// the machine calls at an instruction boundary of its choosing, and gives outputs only to the outbox. Whether inputs
+// come from the live world or from a log, and when outputs are let go, is decided outside: a device cannot tell.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace understudy::emu {
+
+using ChannelId = uint16_t;
+
+// One input that waits for, or has found, its instruction count.
+struct Input {
+  ChannelId channel;
+  std::vector<uint8_t> payload;
+};
+
+class World {
+ public:
+  using InputHandler = std::function<void(std::span<const uint8_t>)>;
+  using OutputSink = std::function<void(std::span<const uint8_t>)>;
+
+  // Wiring, in a fixed order. A channel carries either direction or both; `name` is unique ("serial0", "keyboard").
+  ChannelId add_channel(std::string name, InputHandler handler = {});
+  // Throws std::out_of_range for an unknown name.
+  ChannelId channel(const std::string& name) const;
+
+  // --- the host's side
+  // Any thread. Returns false, and counts a drop, when kMaxQueued inputs wait already.
+  bool post(ChannelId channel, std::span<const uint8_t> payload);
+  // Called by post() after queueing, on the posting thread (to wake an idle machine).
+  void on_post(std::function<void()> callback) { on_post_ = std::move(callback); }
+  // Where a channel's outputs go; none means they are dropped.
+  void connect(ChannelId channel, OutputSink sink);
+  uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
+
+  // --- the machine's side, on its thread, between instructions
+  bool has_input() const { return pending_.load(std::memory_order_acquire); }
+  // Takes the oldest input; false when none waits.
+  bool take(Input& input);
+  // Hands an input to its device.
+  void deliver(const Input& input);
+
+  // --- a device's side
+  void emit(ChannelId channel, std::span<const uint8_t> payload);
+
+  static constexpr size_t kMaxQueued = 4096;
+
+ private:
+  struct Channel {
+    std::string name;
+    InputHandler handler;
+    OutputSink sink;
+  };
+  std::vector<Channel> channels_;
+  std::mutex mutex_;
+  std::deque<Input> queue_;
+  std::atomic<bool> pending_{false};
+  std::atomic<uint64_t> dropped_{0};
+  std::function<void()> on_post_;
+};
+
+}  // namespace understudy::emu
