@@ -24,7 +24,8 @@ struct Chunk {
 };
 
 // A segment register with its hidden part. `access` holds the access rights where a descriptor's second doubleword has
-// them (bits 8..15 type, S, DPL, P; 20..23 AVL, L, D/B, G; everything else 0); `limit` is in bytes, already scaled by G.
+// them (bits 8..15 type, S, DPL, P; 20..23 AVL, L, D/B, G; everything else 0); `limit` is in bytes, already scaled by
+// G.
 struct SegmentCache {
   uint16_t selector = 0;
   uint64_t base = 0;

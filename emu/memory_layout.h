@@ -25,7 +25,7 @@ class MemoryLayout {
   static constexpr uint64_t kMinRam = 2 * kMiB;
   static constexpr uint64_t kMaxRam = 3072 * kMiB;
   static constexpr uint64_t kTableArea = 64 << 10;
-  static constexpr uint64_t kLowEnd = 0x9fc00;   // the EBDA begins: the end of base memory
+  static constexpr uint64_t kLowEnd = 0x9fc00;    // the EBDA begins: the end of base memory
   static constexpr uint64_t kBiosBase = 0xf0000;  // anchors of the firmware tables, up to 1 MiB
   static constexpr uint64_t kHighBase = kMiB;
 
