@@ -10,6 +10,7 @@
 
 #include "emu/engine_cpu.h"
 #include "emu/linear_memory.h"
+#include "emu/segment_load.h"
 
 namespace understudy::emu {
 
@@ -50,11 +51,19 @@ class InterruptDelivery {
 
  private:
   struct Attempt;
-  struct Frame;
-  void attempt(const Attempt& a);
+  struct Target;
+  struct InnerStack {
+    uint16_t selector;
+    Descriptor descriptor;
+    uint32_t pointer;
+  };
+  // Returns whether a debug trap follows, as a task switch can ask for. Throws what stops the delivery.
+  bool enter_handler(const Attempt& a);
   void through_ivt(const Attempt& a);
-  void through_gate(const Attempt& a);
+  bool through_gate(const Attempt& a);
   void through_long_gate(const Attempt& a);
+  Target code_target(const Attempt& a, uint16_t selector);
+  InnerStack inner_stack(const Attempt& a, unsigned privilege);
 
   EngineCpu& cpu_;
   LinearMemory& memory_;
