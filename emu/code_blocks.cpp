@@ -1,0 +1,222 @@
+#include "emu/code_blocks.h"
+
+#include <Zydis/Zydis.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <array>
+#include <new>
+
+#include "emu/segment_load.h"
+
+namespace understudy::emu {
+
+namespace {
+
+constexpr size_t kLongestInstruction = 15;
+constexpr size_t kLongestBlock = 2 * kPageSize;
+constexpr size_t kIndexEntries = 4096;
+
+struct Instruction {
+  uint8_t map = 0;
+  uint8_t opcode = 0;
+  uint8_t length = 0;
+  uint8_t reg = 0;
+  uint8_t rm = 0;
+  bool memory = false;
+};
+
+// One decoder a mode; lengths and opcodes only.
+class Decoder {
+ public:
+  explicit Decoder(const EngineCpu& cpu) {
+    const unsigned mode = cpu.hflags & hflags::kCs64 ? 2 : cpu.hflags & hflags::kCs32 ? 1 : 0;
+    decoder_ = &decoders()[mode];
+  }
+  bool decode(std::span<const uint8_t> bytes, Instruction& out) const {
+    ZydisDecodedInstruction instruction;
+    if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(decoder_, nullptr, bytes.data(), bytes.size(), &instruction)))
+      return false;
+    const auto& modrm = instruction.raw.modrm;
+    out.map = static_cast<uint8_t>(instruction.opcode_map);
+    out.opcode = instruction.opcode;
+    out.length = instruction.length;
+    out.reg = static_cast<uint8_t>(modrm.reg | instruction.raw.rex.R << 3);
+    out.rm = static_cast<uint8_t>(modrm.rm | instruction.raw.rex.B << 3);
+    out.memory = (instruction.attributes & ZYDIS_ATTRIB_HAS_MODRM) && modrm.mod != 3;
+    return true;
+  }
+
+ private:
+  static std::array<ZydisDecoder, 3>& decoders() {
+    static std::array<ZydisDecoder, 3> all = [] {
+      std::array<ZydisDecoder, 3> made;
+      ZydisDecoderInit(&made[0], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+      ZydisDecoderInit(&made[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+      ZydisDecoderInit(&made[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+      for (ZydisDecoder& decoder : made) ZydisDecoderEnableMode(&decoder, ZYDIS_DECODER_MODE_MINIMAL, ZYAN_TRUE);
+      return made;
+    }();
+    return all;
+  }
+  const ZydisDecoder* decoder_;
+};
+
+bool is_port_io(const Instruction& i) {
+  return i.map == 0 && ((i.opcode >= 0x6c && i.opcode <= 0x6f) || (i.opcode >= 0xe4 && i.opcode <= 0xe7) ||
+                        (i.opcode >= 0xec && i.opcode <= 0xef));
+}
+
+// CMPXCHG8B and CMPXCHG16B read flags that the translator has not brought up to date, except at a block's start.
+bool is_wide_exchange(const Instruction& i) { return i.map == 1 && i.opcode == 0xc7 && (i.reg & 7) == 1 && i.memory; }
+
+// Port I/O that must be checked against IOPL and the TSS first, because the engine does not.
+bool ports_are_checked(const EngineCpu& cpu) {
+  if (in_real_mode(cpu)) return false;
+  const unsigned iopl = static_cast<unsigned>(cpu.eflags >> 12) & 3;
+  return in_v86(cpu) || current_privilege(cpu) > iopl;
+}
+
+Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
+  if (i.map == 1) {
+    switch (i.opcode) {
+      case 0x30:
+        return Intercept::msr_write;
+      case 0x32:
+        return Intercept::msr_read;
+      case 0x33:
+        return Intercept::rdpmc;
+      case 0x20:
+      case 0x22:
+        return i.reg == 8 ? Intercept::cr8 : Intercept::none;
+      default:
+        return Intercept::none;
+    }
+  }
+  if (i.map != 0) return Intercept::none;
+  if (is_port_io(i)) return ports_are_checked(cpu) ? Intercept::port_check : Intercept::none;
+  const bool segmented = !in_real_mode(cpu) && !in_long_mode(cpu) && !in_v86(cpu);
+  if (!segmented) return Intercept::none;
+  if (i.opcode == 0x9a || i.opcode == 0xea) return Intercept::far_transfer;
+  if (i.opcode == 0xff && ((i.reg & 7) == 3 || (i.reg & 7) == 5)) return Intercept::far_transfer;
+  if (i.opcode == 0xcf) return Intercept::iret;
+  return Intercept::none;
+}
+
+}  // namespace
+
+void CodeBlocks::Unmap::operator()(BlockRecord* records) const { munmap(records, kRecords * sizeof(BlockRecord)); }
+
+CodeBlocks::CodeBlocks(Engine& engine, Mmu& mmu, Cpu& owner, void* callback)
+    : engine_(engine), mmu_(mmu), owner_(owner), indices_(kIndexEntries) {
+  void* pages = mmap(nullptr, kRecords * sizeof(BlockRecord), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (pages == MAP_FAILED) throw std::bad_alloc();
+  records_.reset(static_cast<BlockRecord*>(pages));
+  current_ = &fresh_record();
+  const uc_hook hook = engine_.add_hook(UC_HOOK_BLOCK, callback, current_);
+  hook_data_ = hook_user_data(hook, current_);
+}
+
+BlockRecord& CodeBlocks::fresh_record() {
+  BlockRecord& record = records_[used_];
+  // The last record is shared by all blocks that find no other; it is never trusted.
+  if (used_ + 1 < kRecords) ++used_;
+  record = {kNeedsCare, &owner_, 0, 0, 0, BlockAction::unknown, Intercept::none};
+  return record;
+}
+
+void CodeBlocks::translated(uint64_t pc, uint32_t size, uint32_t count) {
+  ++translated_;
+  if (current_->action == BlockAction::unknown && used_ + 1 < kRecords) analyse(*current_, pc, size, count);
+  current_ = &fresh_record();
+  *hook_data_ = current_;
+}
+
+void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32_t count) {
+  std::array<uint8_t, kLongestBlock + kLongestInstruction> buffer;
+  const size_t readable = mmu_.peek(pc, std::span(buffer).first(std::min<size_t>(size, kLongestBlock)));
+  const EngineCpu& cpu = engine_.cpu();
+  const Decoder decoder(cpu);
+  const bool mixed = mmu_.is_mixed_code(pc) || mmu_.is_mixed_code(pc + size - 1);
+  record.limit = 0;
+  record.intercept = Intercept::none;
+  record.last_offset = 0;
+  uint32_t offset = 0, index = 0;
+  auto shorten = [&](uint32_t limit) {
+    if (record.limit == 0) record.limit = static_cast<uint16_t>(limit);
+  };
+  Instruction i;
+  while (offset < readable && decoder.decode(std::span(buffer).subspan(offset, readable - offset), i)) {
+    record.last_offset = static_cast<uint16_t>(offset);
+    const bool last = offset + i.length >= size;
+    const Intercept intercept = intercept_of(i, cpu);
+    if (intercept != Intercept::none) {
+      if (index == 0)
+        record.intercept = intercept;
+      else
+        shorten(index);
+    }
+    if (is_port_io(i) && !last) shorten(index + 1);
+    if (is_wide_exchange(i) && index > 0) shorten(index);
+    offset += i.length;
+    ++index;
+  }
+  record.count = count != 0 ? count : std::max(index, 1u);
+  if (mixed && record.count > 1) record.limit = 1;
+  if (record.limit >= record.count) record.limit = 0;
+  record.action = record.intercept != Intercept::none ? BlockAction::intercept
+                  : record.limit != 0                 ? BlockAction::shorten
+                                                      : BlockAction::run;
+  record.cost = record.action == BlockAction::run ? record.count : kNeedsCare;
+}
+
+uint32_t CodeBlocks::index_of(const BlockRecord* record, uint64_t block_pc, uint32_t size, uint64_t at) {
+  if (at == block_pc) return 0;
+  IndexEntry& entry = indices_[(at ^ at >> 12 ^ reinterpret_cast<uintptr_t>(record) >> 5) % kIndexEntries];
+  if (entry.record == record && entry.at == at) return entry.index;
+  std::array<uint8_t, kLongestBlock + kLongestInstruction> buffer;
+  const size_t readable = mmu_.peek(block_pc, std::span(buffer).first(std::min<size_t>(size, kLongestBlock)));
+  const Decoder decoder(engine_.cpu());
+  uint32_t offset = 0, index = 0;
+  Instruction i;
+  while (block_pc + offset < at && offset < readable &&
+         decoder.decode(std::span(buffer).subspan(offset, readable - offset), i)) {
+    offset += i.length;
+    ++index;
+  }
+  entry = {record, at, index};
+  return index;
+}
+
+uint32_t CodeBlocks::whole_in_page(uint64_t pc) {
+  std::array<uint8_t, kPageSize> buffer;
+  const size_t room = kPageSize - (pc & ~kPageMask);
+  const size_t readable = mmu_.peek(pc, std::span(buffer).first(room));
+  const Decoder decoder(engine_.cpu());
+  uint32_t offset = 0, count = 0;
+  Instruction i;
+  while (offset < readable && decoder.decode(std::span(buffer).subspan(offset, readable - offset), i)) {
+    offset += i.length;
+    ++count;
+  }
+  return count;
+}
+
+CodeBlocks::Opcode CodeBlocks::opcode_at(uint64_t pc) {
+  std::array<uint8_t, kLongestInstruction> buffer;
+  const size_t readable = mmu_.peek(pc, buffer);
+  Instruction i;
+  if (!Decoder(engine_.cpu()).decode(std::span(buffer).first(readable), i)) return {};
+  return {i.map, i.opcode, i.length, i.reg, i.rm, i.memory};
+}
+
+void CodeBlocks::reset() {
+  engine_.drop_all_code();
+  used_ = 0;
+  std::fill(indices_.begin(), indices_.end(), IndexEntry{});
+  current_ = &fresh_record();
+  *hook_data_ = current_;
+}
+
+}  // namespace understudy::emu

@@ -1,0 +1,94 @@
+// What the CPU must know of each translated block: how many instructions it has, and whether something in it needs
+// care before it may run. The translator bakes a hook's data pointer into every block, so each block carries a record
+// of its own and counting costs one load: nothing is looked up or decoded at run time.
+#pragma once
+
+#include <unicorn/unicorn.h>
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "emu/engine.h"
+#include "emu/mmu.h"
+
+namespace understudy::emu {
+
+class Cpu;
+
+enum class BlockAction : uint8_t {
+  unknown,   // not analysed yet
+  run,       // as it is
+  shorten,   // look it up again with `limit` instructions
+  intercept  // its first instruction is ours to execute, or to look at
+};
+
+enum class Intercept : uint8_t { none, msr_read, msr_write, rdpmc, cr8, port_check, far_transfer, iret };
+
+struct BlockRecord {
+  // The block's instructions; beyond any count while the action is not `run`, so that one comparison finds both.
+  uint64_t cost;
+  Cpu* owner;
+  uint32_t count;
+  uint16_t last_offset;  // of the last instruction, in bytes
+  uint16_t limit;
+  BlockAction action;
+  Intercept intercept;
+};
+constexpr uint64_t kNeedsCare = 1ull << 62;
+
+class CodeBlocks {
+ public:
+  // Installs the block hook, with `callback` of type uc_cb_hookcode_t receiving a BlockRecord*.
+  CodeBlocks(Engine& engine, Mmu& mmu, Cpu& owner, void* callback);
+
+  // The block at `pc` (linear) has been translated with the record at hand; gives the next block its own.
+  void translated(uint64_t pc, uint32_t size, uint32_t count);
+  // The same for a block whose translation was not announced. `count` 0: by decoding.
+  void analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32_t count);
+
+  // How many instructions of the block come before linear address `at`.
+  uint32_t index_of(const BlockRecord* record, uint64_t block_pc, uint32_t size, uint64_t at);
+  // How many whole instructions start and end in the page of `pc`, from there on.
+  uint32_t whole_in_page(uint64_t pc);
+  // The opcode at an address, prefixes skipped: 0 when it cannot be read.
+  struct Opcode {
+    uint8_t map = 0;  // 0 one-byte, 1 0F, ...
+    uint8_t byte = 0;
+    uint8_t length = 0;
+    uint8_t modrm_reg = 0;  // with REX.R
+    uint8_t modrm_rm = 0;   // with REX.B
+    bool modrm_memory = false;
+  };
+  Opcode opcode_at(uint64_t pc);
+
+  // Throws away every record and block. Only between runs.
+  void reset();
+  bool nearly_full() const { return used_ + 4096 > kRecords; }
+  uint64_t blocks_translated() const { return translated_; }
+
+ private:
+  static constexpr size_t kRecords = 1u << 19;
+  BlockRecord& fresh_record();
+
+  Engine& engine_;
+  Mmu& mmu_;
+  Cpu& owner_;
+  struct Unmap {
+    void operator()(BlockRecord* records) const;
+  };
+  std::unique_ptr<BlockRecord[], Unmap> records_;
+  size_t used_ = 0;
+  uint64_t translated_ = 0;
+  BlockRecord* current_ = nullptr;
+  void** hook_data_ = nullptr;
+  struct IndexEntry {
+    const BlockRecord* record = nullptr;
+    uint64_t at = 0;
+    uint32_t index = 0;
+  };
+  std::vector<IndexEntry> indices_;
+};
+
+}  // namespace understudy::emu

@@ -1,0 +1,254 @@
+#include "emu/mmu.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "emu/segment_load.h"
+
+namespace understudy::emu {
+
+namespace {
+
+// A page that turns over this often within kTurnWindow turns of all pages holds code and data side by side.
+constexpr uint8_t kTurnsToMixed = 16;
+constexpr uint64_t kTurnWindow = 8192;
+constexpr uint64_t kA20Line = 1ull << 20;
+
+constexpr uc_prot protection(bool read, bool write, bool execute) {
+  return static_cast<uc_prot>((read ? UC_PROT_READ : 0) | (write ? UC_PROT_WRITE : 0) | (execute ? UC_PROT_EXEC : 0));
+}
+
+}  // namespace
+
+Mmu::Mmu(Engine& engine, PhysicalMemory& memory)
+    : engine_(engine),
+      memory_(memory),
+      states_(memory.ram_size() / kPageSize, State::untouched),
+      turns_(memory.ram_size() / kPageSize, 0) {
+  memory_.on_write([this](uint64_t page) { wrote(page); });
+}
+
+uint64_t Mmu::wrap(uint64_t linear) const { return wrap_linear(engine_.cpu(), linear); }
+
+bool Mmu::fill(uint64_t linear_page, Access access, const LinearRange& running, uc_tlb_entry& out) {
+  ++statistics_.fills;
+  if (dropping_ && linear_page >= engine_map::kCodeAlias && linear_page - engine_map::kCodeAlias < kFourGiB) {
+    out.paddr = linear_page - engine_map::kCodeAlias;
+    out.perms = protection(true, false, true);
+    return true;
+  }
+  const EngineCpu& cpu = engine_.cpu();
+  if (in_long_mode(cpu) && !is_canonical(linear_page)) return refuse(Refusal::non_canonical, access, linear_page, 0);
+  const bool user = (cpu.hflags & hflags::kCpl) == 3;
+  const Translation t = walk_pages(cpu, memory_, a20_mask_, wrap(linear_page), access, user, AccessedBits::set);
+  if (!t.ok) return refuse(Refusal::page_fault, access, linear_page, t.error_code);
+  const uint64_t physical = t.physical & a20_mask_;
+  if (memory_.is_ram(physical)) return fill_ram(physical, access, t, running, out);
+  if (access == Access::fetch) {
+    out.paddr = memory_.is_rom(physical) ? physical : engine_map::kOpenBus;
+    out.perms = protection(memory_.is_rom(physical), false, true);
+    return true;
+  }
+  if (access == Access::read && memory_.is_rom(physical)) {
+    out.paddr = physical;
+    out.perms = protection(true, false, t.executable);
+    return true;
+  }
+  if (!io_allowed_) return refuse(Refusal::io, access, linear_page, 0);
+  io_pages_.push_back(linear_page);
+  if (memory_.is_rom(physical))
+    out.paddr = engine_map::kRomWindow + (physical - memory_.rom_base());
+  else
+    out.paddr = physical < kFourGiB ? physical : engine_map::kNothing;
+  out.perms = protection(true, t.writable || access == Access::write, false);
+  return true;
+}
+
+bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const LinearRange& running,
+                   uc_tlb_entry& out) {
+  const uint64_t page = physical & kPageMask;
+  State& state = states_[page / kPageSize];
+  if (access == Access::fetch) {
+    if (state == State::writable) {
+      ++statistics_.to_code;
+      engine_.forbid_writes(page);
+    }
+    if (state != State::mixed) state = State::code;
+  } else if (access == Access::write) {
+    if (state == State::code || (state == State::mixed && !t.executable)) {
+      if (runs_on(running, page)) {
+        refuse(Refusal::own_page, access, 0, 0);
+        refused_.physical_page = page;
+        return false;
+      }
+      if (++recent_turns_ >= kTurnWindow) {
+        recent_turns_ = 0;
+        std::fill(turns_.begin(), turns_.end(), uint8_t{0});
+        // Mixed pages get another chance: what was code beside data may be plain data by now.
+        for (const uint32_t index : mixed_pages_) {
+          if (states_[index] != State::mixed || index == page / kPageSize) continue;
+          const uint64_t mixed = uint64_t{index} * kPageSize;
+          if (runs_on(running, mixed)) continue;
+          drop_code(mixed);
+          engine_.forbid_fetches(mixed);
+          engine_.forbid_writes(mixed);
+          states_[index] = State::untouched;
+        }
+        std::erase_if(mixed_pages_, [this](uint32_t index) { return states_[index] != State::mixed; });
+      }
+      uint8_t& turns = turns_[page / kPageSize];
+      if (t.executable && ++turns >= kTurnsToMixed) {
+        make_mixed(page);
+      } else {
+        ++statistics_.to_writable;
+        drop_code(page);
+        engine_.forbid_fetches(page);
+        state = State::writable;
+      }
+    }
+    if (state == State::untouched) state = State::writable;
+  } else if (state == State::untouched && t.writable) {
+    state = State::writable;
+  }
+  const bool write = t.writable || access == Access::write;
+  out.paddr = physical;
+  switch (state) {
+    case State::code:
+      out.perms = protection(true, false, t.executable);
+      break;
+    case State::mixed:
+      // Without the execute right the engine would stop watching the page for stores.
+      out.perms = protection(true, write && t.executable, t.executable);
+      break;
+    default:
+      out.perms = protection(true, write, false);
+  }
+  return true;
+}
+
+bool Mmu::refuse(Refusal why, Access access, uint64_t linear_page, uint32_t error_code) {
+  refused_ = {why, access, error_code, linear_page, 0};
+  return false;
+}
+
+bool Mmu::runs_on(const LinearRange& running, uint64_t physical_page) {
+  if (running.first > running.last) return false;
+  for (uint64_t linear = running.first & kPageMask; linear <= running.last; linear += kPageSize) {
+    const Translation t =
+        walk_pages(engine_.cpu(), memory_, a20_mask_, wrap(linear), Access::read, false, AccessedBits::leave);
+    if (t.ok && (t.physical & a20_mask_ & kPageMask) == physical_page) return true;
+  }
+  return false;
+}
+
+void Mmu::drop_code(uint64_t physical_page) {
+  dropping_ = true;
+  engine_.drop_code(engine_map::kCodeAlias + physical_page, kPageSize);
+  dropping_ = false;
+}
+
+void Mmu::make_mixed(uint64_t physical_page) {
+  State& state = states_[physical_page / kPageSize];
+  if (state != State::mixed) mixed_pages_.push_back(static_cast<uint32_t>(physical_page / kPageSize));
+  state = State::mixed;
+  ++statistics_.to_mixed;
+  // Blocks of more than one instruction must go.
+  drop_code(physical_page);
+}
+
+bool Mmu::is_mixed_code(uint64_t linear) {
+  const Translation t =
+      walk_pages(engine_.cpu(), memory_, a20_mask_, wrap(linear), Access::read, false, AccessedBits::leave);
+  const uint64_t physical = t.physical & a20_mask_;
+  return t.ok && memory_.is_ram(physical) && states_[physical / kPageSize] == State::mixed;
+}
+
+void Mmu::note_code(uint64_t linear) {
+  const Translation t =
+      walk_pages(engine_.cpu(), memory_, a20_mask_, wrap(linear), Access::read, false, AccessedBits::leave);
+  const uint64_t physical = t.physical & a20_mask_;
+  if (!t.ok || !memory_.is_ram(physical)) return;
+  State& state = states_[physical / kPageSize];
+  if (state == State::mixed) return;
+  if (state == State::writable) engine_.forbid_writes(physical & kPageMask);
+  state = State::code;
+}
+
+void Mmu::wrote(uint64_t physical_page) {
+  State& state = states_[physical_page / kPageSize];
+  if (state != State::code && state != State::mixed) return;
+  ++statistics_.host_writes_to_code;
+  drop_code(physical_page);
+  if (state == State::code) {
+    engine_.forbid_fetches(physical_page);
+    state = State::untouched;
+  }
+}
+
+void Mmu::end_io() {
+  io_allowed_ = false;
+  for (const uint64_t page : io_pages_) engine_.forget_page(page);
+  io_pages_.clear();
+}
+
+void Mmu::set_a20(bool enabled) {
+  a20_mask_ = enabled ? ~0ull : ~kA20Line;
+  engine_.cpu().a20_mask = enabled ? -1 : static_cast<int32_t>(~kA20Line);
+  engine_.flush_tlb();
+}
+
+size_t Mmu::peek(uint64_t linear, std::span<uint8_t> to) {
+  size_t done = 0;
+  while (done < to.size()) {
+    const uint64_t at = wrap(linear + done);
+    const Translation t = walk_pages(engine_.cpu(), memory_, a20_mask_, at, Access::read, false, AccessedBits::leave);
+    if (!t.ok) break;
+    const uint8_t* bytes = memory_.bytes_at(t.physical & a20_mask_);
+    if (bytes == nullptr) break;
+    const size_t in_page = std::min<size_t>(to.size() - done, kPageSize - (at & ~kPageMask));
+    std::memcpy(to.data() + done, bytes, in_page);
+    done += in_page;
+  }
+  return done;
+}
+
+uint64_t Mmu::translate(uint64_t linear, Access access) {
+  const EngineCpu& cpu = engine_.cpu();
+  if (in_long_mode(cpu) && !is_canonical(linear)) throw fault_with_code(kVectorGp, 0);
+  const Translation t = walk_pages(cpu, memory_, a20_mask_, wrap(linear), access, false, AccessedBits::set);
+  if (!t.ok) throw GuestFault{kVectorPf, true, t.error_code, wrap(linear)};
+  return t.physical & a20_mask_;
+}
+
+void Mmu::read(uint64_t linear, void* to, size_t size) {
+  auto* bytes = static_cast<uint8_t*>(to);
+  while (size > 0) {
+    const size_t in_page = std::min<size_t>(size, kPageSize - (linear & ~kPageMask));
+    memory_.dma_read(translate(linear, Access::read), {bytes, in_page});
+    linear += in_page;
+    bytes += in_page;
+    size -= in_page;
+  }
+}
+
+void Mmu::write(uint64_t linear, const void* from, size_t size) {
+  const auto* bytes = static_cast<const uint8_t*>(from);
+  const size_t in_first = std::min<size_t>(size, kPageSize - (linear & ~kPageMask));
+  const uint64_t first = translate(linear, Access::write);
+  const uint64_t second = in_first < size ? translate(linear + in_first, Access::write) : 0;
+  memory_.store(first, {bytes, in_first});
+  if (in_first < size) memory_.store(second, {bytes + in_first, size - in_first});
+}
+
+void Mmu::reset() {
+  std::fill(states_.begin(), states_.end(), State::untouched);
+  std::fill(turns_.begin(), turns_.end(), uint8_t{0});
+  mixed_pages_.clear();
+  io_pages_.clear();
+  io_allowed_ = false;
+  refused_ = {};
+  engine_.drop_all_code();
+  engine_.flush_tlb();
+}
+
+}  // namespace understudy::emu

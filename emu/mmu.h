@@ -1,0 +1,112 @@
+// The guest's view of memory: translates at a TLB miss, and keeps stores and translated code apart.
+//
+// Every physical RAM page is in one of four states. `writable` pages are never translated from, so their stores run at
+// full speed; `code` pages are never stored to, so their blocks stay true; a store or a fetch that meets the other
+// state turns the page over. `mixed` pages are both: code on them runs one instruction to a block, and the engine drops
+// blocks at each store, which is slow but exact. Because the state belongs to the physical page, code that is modified
+// through another mapping is seen. States never reach the guest: they cost time, nothing else.
+#pragma once
+
+#include <unicorn/unicorn.h>
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "emu/engine.h"
+#include "emu/linear_memory.h"
+#include "emu/page_walk.h"
+#include "emu/physical_memory.h"
+
+namespace understudy::emu {
+
+// Physical addresses that the guest cannot name (it has 36 bits), where the engine finds what is not RAM.
+namespace engine_map {
+constexpr uint64_t kNothing = 1ull << 37;         // I/O page: reads ones, drops writes
+constexpr uint64_t kOpenBus = 2ull << 37;         // memory page full of ones: fetches from nothing
+constexpr uint64_t kRomWindow = 3ull << 37;       // I/O: the ROM for accesses that write
+constexpr uint64_t kCodeAlias = 0x00f0ull << 48;  // linear, non-canonical: names a physical page to drop_code()
+}  // namespace engine_map
+
+// Why the fill callback refused an access. The engine then leaves the block with the CPU exactly before the
+// instruction; the exact address is Engine::refused_address().
+enum class Refusal : uint8_t {
+  none,
+  page_fault,
+  non_canonical,
+  io,        // not memory: to be run as an instruction on its own
+  own_page,  // a store to the page that the running block is translated from
+};
+
+class Mmu : public LinearMemory {
+ public:
+  Mmu(Engine& engine, PhysicalMemory& memory);
+
+  // The engine's TLB miss. `running_code` is the linear range of the block that executes, empty for none.
+  struct LinearRange {
+    uint64_t first = 1, last = 0;
+  };
+  bool fill(uint64_t linear_page, Access access, const LinearRange& running_code, uc_tlb_entry& entry);
+
+  struct Refused {
+    Refusal why = Refusal::none;
+    Access access = Access::read;
+    uint32_t error_code = 0;
+    uint64_t linear_page = 0;
+    uint64_t physical_page = 0;  // own_page
+  };
+  const Refused& refused() const { return refused_; }
+  void clear_refused() { refused_.why = Refusal::none; }
+
+  // Lets I/O addresses through until end_io(), which also makes the TLB forget them: the next access asks again.
+  void begin_io() { io_allowed_ = true; }
+  void end_io();
+
+  void make_mixed(uint64_t physical_page);
+  bool is_mixed_code(uint64_t linear);
+  // The engine's own walker ran the instruction at `linear`: its page holds translated code now.
+  void note_code(uint64_t linear);
+
+  void set_a20(bool enabled);
+  bool a20() const { return a20_mask_ == ~0ull; }
+
+  // Code bytes at a linear address, as far as they are mapped; returns how many. Sets no accessed bits.
+  size_t peek(uint64_t linear, std::span<uint8_t> to);
+
+  void read(uint64_t linear, void* to, size_t size) override;
+  void write(uint64_t linear, const void* from, size_t size) override;
+  void flush_translations() override { engine_.flush_tlb(); }
+
+  // Forgets all page states and translated code (reset, snapshot load).
+  void reset();
+
+  struct Statistics {
+    uint64_t fills = 0, to_code = 0, to_writable = 0, to_mixed = 0, host_writes_to_code = 0;
+  };
+  const Statistics& statistics() const { return statistics_; }
+
+ private:
+  enum class State : uint8_t { untouched, writable, code, mixed };
+  bool fill_ram(uint64_t physical, Access access, const Translation& t, const LinearRange& running, uc_tlb_entry& out);
+  bool refuse(Refusal why, Access access, uint64_t linear_page, uint32_t error_code);
+  bool runs_on(const LinearRange& running, uint64_t physical_page);
+  void drop_code(uint64_t physical_page);
+  void wrote(uint64_t physical_page);
+  uint64_t translate(uint64_t linear, Access access);
+  uint64_t wrap(uint64_t linear) const;
+
+  Engine& engine_;
+  PhysicalMemory& memory_;
+  std::vector<State> states_;
+  std::vector<uint8_t> turns_;  // how often a page turned over lately
+  uint64_t recent_turns_ = 0;
+  uint64_t a20_mask_ = ~0ull;
+  bool io_allowed_ = false;
+  bool dropping_ = false;
+  std::vector<uint64_t> io_pages_;
+  std::vector<uint32_t> mixed_pages_;
+  Refused refused_;
+  Statistics statistics_;
+};
+
+}  // namespace understudy::emu
