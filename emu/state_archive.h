@@ -58,6 +58,7 @@ class StateReader : public NamedStateVisitor {
   // Checks magic, version and checksum. `archive` must outlive the reader.
   explicit StateReader(std::span<const uint8_t> archive);
   void sequence(std::string_view name, std::vector<uint8_t>& field, size_t max_size) override;
+  bool is_loading() const override { return true; }
   // Throws when fields are left over.
   void finish();
 

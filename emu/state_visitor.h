@@ -34,6 +34,9 @@ class StateVisitor {
   // A byte sequence whose length is part of the state; a loader refuses more than `max_size`.
   virtual void sequence(std::string_view name, std::vector<uint8_t>& field, size_t max_size) = 0;
 
+  // Whether value() brings values in, so that an owner with derived state must take them up.
+  virtual bool is_loading() const { return false; }
+
   // Fields between begin() and end() are named `group.field`; groups nest.
   virtual void begin(std::string_view group) = 0;
   virtual void end() = 0;

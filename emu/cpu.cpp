@@ -1,0 +1,317 @@
+#include "emu/cpu.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "emu/cpu_hooks.h"
+#include "emu/segment_load.h"
+
+namespace understudy::emu {
+
+// The context of the engine's I/O callbacks, which get offsets into what was mapped at `base`.
+struct IoRegion {
+  MmioBus& bus;
+  PhysicalMemory& memory;
+  uint64_t base;
+};
+
+namespace {
+
+// hflags2 of the engine: NMIs wait until the IRET of the handler (the engine's IRET clears it).
+constexpr uint32_t kNmiBlocked = 1u << 2;
+constexpr uint8_t kVectorNmi = 2;
+
+uint64_t io_read(uc_engine*, uint64_t offset, unsigned size, void* context) {
+  const auto& region = *static_cast<IoRegion*>(context);
+  return region.bus.read(region.base + offset, size);
+}
+
+void io_write(uc_engine*, uint64_t offset, unsigned size, uint64_t value, void* context) {
+  const auto& region = *static_cast<IoRegion*>(context);
+  region.bus.write(region.base + offset, size, value);
+}
+
+uint64_t rom_read(uc_engine*, uint64_t offset, unsigned size, void* context) {
+  const auto& region = *static_cast<IoRegion*>(context);
+  uint64_t value = 0;
+  region.memory.dma_read(region.memory.rom_base() + offset, {reinterpret_cast<uint8_t*>(&value), size});
+  return value;
+}
+
+uint64_t nothing_read(uc_engine*, uint64_t, unsigned, void*) { return ~0ull; }
+void nothing_written(uc_engine*, uint64_t, unsigned, uint64_t, void*) {}
+
+}  // namespace
+
+Cpu::Cpu(PhysicalMemory& memory, PortBus& ports, MmioBus& mmio)
+    : memory_(memory),
+      ports_(ports),
+      mmio_(mmio),
+      mmu_(engine_, memory),
+      blocks_(engine_, mmu_, *this, reinterpret_cast<void*>(CpuHooks::block)),
+      delivery_(engine_.cpu(), mmu_) {
+  engine_.map_memory(0, memory.ram_size(), memory.ram());
+  if (!memory.rom().empty()) engine_.map_memory(memory.rom_base(), memory.rom().size(), memory.rom().data());
+  const uint64_t io_end = memory.rom().empty() ? kFourGiB : memory.rom_base();
+  io_region_ = std::make_unique<IoRegion>(IoRegion{mmio_, memory_, memory.ram_size()});
+  engine_.map_io(memory.ram_size(), io_end - memory.ram_size(), io_read, io_write, io_region_.get());
+  engine_.map_io(engine_map::kNothing, kPageSize, nothing_read, nothing_written, nullptr);
+  if (!memory.rom().empty())
+    engine_.map_io(engine_map::kRomWindow, memory.rom().size(), rom_read, nothing_written, io_region_.get());
+  open_bus_.resize(2 * kPageSize, 0xff);
+  auto aligned = (reinterpret_cast<uintptr_t>(open_bus_.data()) + kPageSize - 1) & kPageMask;
+  engine_.map_memory(engine_map::kOpenBus, kPageSize, reinterpret_cast<uint8_t*>(aligned));
+  CpuHooks::install(*this);
+  engine_.use_walker(Engine::Walker::ours);
+  reset();
+}
+
+Cpu::~Cpu() = default;
+
+void Cpu::reset() {
+  EngineCpu& cpu = engine_.cpu();
+  engine_.set_control_registers(0x60000010, 0, 0);
+  std::fill(std::begin(cpu.regs), std::end(cpu.regs), 0);
+  cpu.regs[kRdx] = 0x106a3;  // family 6, model 26, stepping 3: as CPUID says
+  for (unsigned i = 0; i < kSegmentCount; ++i) cpu.segs[i] = {0, 0, 0, 0xffff, 0x9300};
+  cpu.segs[kCs] = {0xf000, 0, 0xffff0000, 0xffff, 0x9b00};
+  cpu.ldt = {0, 0, 0, 0xffff, 0x8200};
+  cpu.tr = {0, 0, 0, 0xffff, 0x8b00};
+  cpu.gdt = {0, 0, 0, 0xffff, 0};
+  cpu.idt = {0, 0, 0, 0x3ff, 0};
+  cpu.eip = 0xfff0;
+  cpu.cr[2] = cpu.cr[3] = cpu.cr[8] = 0;
+  cpu.hflags = hflags::kAddSeg;
+  cpu.hflags2 = 0;
+  set_eflags(cpu, eflags::kReserved1);
+  cpu.fpstt = 0;
+  cpu.fpus = 0;
+  std::fill(std::begin(cpu.fptags), std::end(cpu.fptags), uint8_t{1});
+  for (auto& reg : cpu.fpregs) reg = {};
+  for (auto& reg : cpu.xmm) reg = {};
+  cpu.fpop = cpu.fpcs = cpu.fpds = 0;
+  cpu.fpip = cpu.fpdp = 0;
+  engine_.set_x87_control(0x37f);
+  engine_.set_mxcsr(0x1f80);
+  cpu.sysenter_cs = 0;
+  cpu.sysenter_esp = cpu.sysenter_eip = 0;
+  cpu.star = cpu.lstar = cpu.cstar = cpu.fmask = cpu.kernel_gs_base = cpu.tsc_aux = 0;
+  cpu.pat = 0x0007040600070406;
+  cpu.misc_enable = 1;
+  for (unsigned i = 0; i < 8; ++i) {
+    const uint64_t value = i == 6 ? 0xffff0ff0 : i == 7 ? 0x400 : 0;
+    uc_reg_write(engine_.handle(), UC_X86_REG_DR0 + static_cast<int>(i), &value);
+  }
+  cpu.error_code = 0;
+  cpu.exception_is_int = 0;
+  cpu.old_exception = -1;
+  msrs_.reset();
+  halted_ = false;
+  nmi_pending_ = false;
+  state_changed();
+}
+
+void Cpu::state_changed() {
+  running_ = {};
+  io_step_ = engine_step_ = Step::none;
+  passed_intercept_ = false;
+  engine_.limit_next_block(~0u);
+  mmu_.reset();
+  blocks_.reset();
+}
+
+uint64_t Cpu::linear_pc() const {
+  const EngineCpu& cpu = engine_.cpu();
+  return wrap_linear(cpu, cpu.segs[kCs].base + cpu.eip);
+}
+
+uint64_t Cpu::executing_icount() const {
+  if (!running_.valid) return icount_;
+  if (!in_tsc_read_) return icount_ - 1;  // port and memory-mapped I/O end their blocks
+  const uint32_t before =
+      const_cast<CodeBlocks&>(blocks_).index_of(running_.record, running_.pc, running_.size, linear_pc());
+  return icount_ - running_.record->count + before;
+}
+
+// --- blocks
+
+void Cpu::enter(uint64_t pc, uint32_t size, BlockRecord* record) {
+  icount_ += record->count;
+  running_ = {record, pc, size, true};
+}
+
+void Cpu::block_entered(uint64_t pc, uint32_t size, BlockRecord* record) {
+  const uint64_t after = icount_ + record->cost;
+  if (after <= fast_limit_) [[likely]] {
+    icount_ = after;
+    running_ = {record, pc, size, true};
+    return;
+  }
+  if (stopping_) return;  // the engine leaves before it runs this block
+  running_.valid = false;
+  guarded([&] { block_with_care(engine_.cpu().hflags & hflags::kLma ? pc : static_cast<uint32_t>(pc), size, record); });
+}
+
+void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
+  if (record->action == BlockAction::unknown) blocks_.analyse(*record, pc, size, 0);
+  if (io_step_ == Step::second) {
+    io_step_ = Step::none;
+    mmu_.end_io();
+    refresh_fast_limit();
+  }
+  if (engine_step_ == Step::second) return pause(Pause::step_done);
+  if (stop_requested_ || icount_ >= limit_ || accepts_interrupt()) return pause(Pause::boundary);
+
+  const bool stepping = io_step_ == Step::first || engine_step_ == Step::first;
+  uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(record->count, limit_ - icount_));
+  if (record->limit != 0) limit = std::min<uint32_t>(limit, record->limit);
+  if (stepping) limit = 1;
+  if (record->intercept != Intercept::none && !passed_intercept_ && engine_step_ == Step::none) {
+    if (execute_intercept(*record, pc)) return;
+    if (stopping_) return;
+  }
+  if (limit < record->count) return look_up_again(limit);
+  passed_intercept_ = false;
+  if (io_step_ == Step::first) io_step_ = Step::second;
+  if (engine_step_ == Step::first) engine_step_ = Step::second;
+  enter(pc, size, record);
+}
+
+void Cpu::look_up_again(uint32_t limit) {
+  ++statistics_.look_ups_again;
+  engine_.look_up_again(limit);
+}
+
+void Cpu::pause(Pause why) {
+  pause_ = why;
+  stopping_ = true;
+  fast_limit_ = 0;
+  engine_.stop();
+}
+
+void Cpu::refresh_fast_limit() {
+  const bool attention = interrupt_ || nmi_pending_ || stop_requested_ || io_step_ != Step::none ||
+                         engine_step_ != Step::none || passed_intercept_ || stopping_;
+  fast_limit_ = attention ? 0 : limit_;
+}
+
+// --- running
+
+CpuStop Cpu::run(uint64_t limit) {
+  limit_ = limit;
+  stop_requested_ = false;
+  while (true) {
+    if (stop_requested_) return CpuStop::request;
+    if (accepts_interrupt()) {
+      take_interrupt();
+      if (pause_ == Pause::triple_fault) {
+        pause_ = Pause::none;
+        return CpuStop::triple_fault;
+      }
+      continue;
+    }
+    if (icount_ >= limit_) return CpuStop::limit;
+    if (halted_) return CpuStop::halted;
+    if (blocks_.nearly_full()) blocks_.reset();
+    if (wants_engine_step_) {
+      wants_engine_step_ = false;
+      engine_step();
+      if (pause_ == Pause::triple_fault) {
+        pause_ = Pause::none;
+        return CpuStop::triple_fault;
+      }
+      continue;
+    }
+
+    pause_ = Pause::none;
+    stopping_ = false;
+    running_.valid = false;
+    refresh_fast_limit();
+    ++statistics_.runs;
+    const uc_err error = engine_.run();
+    stopping_ = false;
+    if (io_step_ == Step::second) {
+      io_step_ = Step::none;
+      mmu_.end_io();
+    }
+    if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+    const bool refused = mmu_.refused().why != Refusal::none;
+    if (refused) handle_refusal();
+    running_.valid = false;
+    if (pause_ == Pause::triple_fault) {
+      pause_ = Pause::none;
+      return CpuStop::triple_fault;
+    }
+    if (refused || pause_ != Pause::none) continue;
+    if (error != UC_ERR_OK)
+      throw EngineError(
+          fmt::format("Unicorn engine: {} at instruction {}, RIP {:#x}", uc_strerror(error), icount_, linear_pc()));
+    halted_ = true;
+  }
+}
+
+void Cpu::shorten(uint64_t limit) {
+  limit_ = std::min(limit_, limit);
+  fast_limit_ = std::min(fast_limit_, limit_);
+}
+
+void Cpu::request_stop() {
+  stop_requested_ = true;
+  fast_limit_ = 0;
+}
+
+void Cpu::set_interrupt(bool level) {
+  interrupt_ = level;
+  if (level)
+    fast_limit_ = 0;
+  else
+    refresh_fast_limit();
+}
+
+bool Cpu::accepts_interrupt() const {
+  const EngineCpu& cpu = engine_.cpu();
+  if (cpu.hflags & hflags::kInhibitIrq) return false;
+  if (nmi_pending_ && !(cpu.hflags2 & kNmiBlocked)) return true;
+  return interrupt_ && (cpu.eflags & eflags::kIf);
+}
+
+void Cpu::take_interrupt() {
+  ++statistics_.interrupts;
+  halted_ = false;
+  EngineCpu& cpu = engine_.cpu();
+  uint8_t vector = kVectorNmi;
+  if (nmi_pending_ && !(cpu.hflags2 & kNmiBlocked)) {
+    nmi_pending_ = false;
+    cpu.hflags2 |= kNmiBlocked;
+  } else {
+    vector = board_.acknowledge();
+  }
+  deliver({EventKind::hardware, vector, 0, cpu.eip, cpu.eip});
+}
+
+void Cpu::engine_step() {
+  ++statistics_.engine_steps;
+  const uint64_t pc = linear_pc();
+  mmu_.note_code(pc);
+  engine_.use_walker(Engine::Walker::engines);
+  engine_.limit_next_block(1);
+  engine_step_ = Step::first;
+  pause_ = Pause::none;
+  stopping_ = false;
+  running_.valid = false;
+  refresh_fast_limit();
+  const uc_err error = engine_.run();
+  stopping_ = false;
+  engine_step_ = Step::none;
+  engine_.limit_next_block(~0u);
+  engine_.use_walker(Engine::Walker::ours);
+  mmu_.note_code(pc);
+  if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
+  if (error != UC_ERR_OK)
+    throw EngineError(fmt::format("Unicorn engine: {} in a single step at instruction {}, RIP {:#x}",
+                                  uc_strerror(error), icount_, pc));
+}
+
+}  // namespace understudy::emu

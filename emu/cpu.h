@@ -1,0 +1,154 @@
+// The CPU: runs guest instructions to an exact count, and delivers what interrupts them. The instruction count (icount)
+// is the number of instructions retired since power-on; each iteration of a REP instruction is one. The only caller of
+// Engine::run().
+#pragma once
+
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "emu/bus.h"
+#include "emu/clock.h"
+#include "emu/code_blocks.h"
+#include "emu/engine.h"
+#include "emu/interrupts.h"
+#include "emu/mmu.h"
+#include "emu/msr.h"
+#include "emu/physical_memory.h"
+#include "emu/state_visitor.h"
+
+namespace understudy::emu {
+
+// Why run() came back.
+enum class CpuStop : uint8_t {
+  limit,         // icount() reached the limit
+  halted,        // HLT, and nothing to wake it
+  triple_fault,  // the CPU shut down: a PC resets
+  request        // request_stop()
+};
+
+struct IoRegion;
+
+class Cpu {
+ public:
+  // What the CPU asks of the board; set once, before the first run.
+  struct Board {
+    std::function<uint8_t()> acknowledge;      // the INTA cycle: the vector of the pending interrupt
+    std::function<uint64_t()> read_tsc_clock;  // ticks of the time-stamp counter at the executing instruction
+    MsrBoard msr;
+  };
+
+  Cpu(PhysicalMemory& memory, PortBus& ports, MmioBus& mmio);
+  ~Cpu();
+  Cpu(const Cpu&) = delete;
+  Cpu& operator=(const Cpu&) = delete;
+  void connect(Board board) { board_ = std::move(board); }
+
+  // Executes until icount() == limit or something else stops it. Never runs past the limit.
+  CpuStop run(uint64_t limit);
+  // From a device while the CPU runs: stop no later than `limit` (at once if that is past).
+  void shorten(uint64_t limit);
+  // From a device: come back from run() at the next instruction boundary.
+  void request_stop();
+
+  uint64_t icount() const { return icount_; }
+  // While a device is called from an instruction: the count before that instruction. Else icount().
+  uint64_t executing_icount() const;
+
+  // INTR, level. The vector is asked for when the CPU takes it.
+  void set_interrupt(bool level);
+  void raise_nmi() {
+    nmi_pending_ = true;
+    fast_limit_ = 0;
+  }
+  bool halted() const { return halted_; }
+  // Whether something could ever end a halt without new input: the interrupt flag is set (or an NMI waits).
+  bool wakeable() const { return nmi_pending_ || (engine_.cpu().eflags & eflags::kIf); }
+
+  Mmu& mmu() { return mmu_; }
+  Engine& engine() { return engine_; }
+  const Engine& engine() const { return engine_; }
+  MsrFile& msrs() { return msrs_; }
+  const CodeBlocks& blocks() const { return blocks_; }
+
+  // RESET#: the registers of SDM Vol. 3A table 9-1; EDX is the signature.
+  void reset();
+  void visit_state(StateVisitor& visitor);
+  // The record was changed from outside (boot plan, snapshot): forget everything derived from it.
+  void state_changed();
+
+  struct Statistics {
+    uint64_t runs = 0, look_ups_again = 0, page_faults = 0, exceptions = 0, interrupts = 0, io_steps = 0,
+             engine_steps = 0, own_page_stores = 0;
+  };
+  const Statistics& statistics() const { return statistics_; }
+
+ private:
+  friend struct CpuHooks;
+  // What ended Engine::run().
+  enum class Pause : uint8_t { none, boundary, step_done, triple_fault };
+
+  void block_entered(uint64_t pc, uint32_t size, BlockRecord* record);
+  void block_with_care(uint64_t pc, uint32_t size, BlockRecord* record);
+  void enter(uint64_t pc, uint32_t size, BlockRecord* record);
+  void look_up_again(uint32_t limit);
+  void pause(Pause why);
+  bool accepts_interrupt() const;
+  void take_interrupt();
+  void refresh_fast_limit();
+
+  void exception_raised(uint32_t vector, bool invalid_opcode);
+  void handle_refusal();
+  void engine_step();
+  void deliver(const Event& event);
+  void deliver_fault(const GuestFault& fault);
+  bool loads_segments(uint64_t pc);
+  // Takes back the instructions of the current block that did not run: those from linear address `pc` on.
+  void roll_back_to(uint64_t pc);
+  uint64_t linear_pc() const;
+  // Executes the intercepted instruction at the current RIP; false: let the engine run the block as it is.
+  bool execute_intercept(const BlockRecord& record, uint64_t pc);
+  void system_call(bool sysenter);
+  template <typename F>
+  void guarded(F&& function);
+
+  PhysicalMemory& memory_;
+  PortBus& ports_;
+  MmioBus& mmio_;
+  Engine engine_;
+  Mmu mmu_;
+  CodeBlocks blocks_;
+  InterruptDelivery delivery_;
+  MsrFile msrs_;
+  Board board_;
+
+  uint64_t icount_ = 0;      // instructions retired once the current block has run
+  uint64_t fast_limit_ = 0;  // blocks that end at or before it need no look; 0 when something waits
+  uint64_t limit_ = 0;
+  bool halted_ = false;
+  bool nmi_pending_ = false;
+  bool interrupt_ = false;
+  bool stop_requested_ = false;
+
+  // The block that executes.
+  struct Running {
+    const BlockRecord* record = nullptr;
+    uint64_t pc = 0;
+    uint32_t size = 0;
+    bool valid = false;
+  } running_;
+  Pause pause_ = Pause::none;
+  bool stopping_ = false;
+  bool passed_intercept_ = false;  // the next block's intercept has been looked at
+  enum class Step : uint8_t { none, first, second } io_step_ = Step::none, engine_step_ = Step::none;
+  bool in_tsc_read_ = false;
+  bool wants_engine_step_ = false;  // the next instruction is one that only the engine's own walker gets right
+  std::unique_ptr<IoRegion> io_region_;
+  std::vector<uint8_t> open_bus_;
+  std::exception_ptr error_;
+  Statistics statistics_;
+};
+
+}  // namespace understudy::emu

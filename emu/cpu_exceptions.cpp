@@ -1,0 +1,246 @@
+// The CPU's exceptions: raised by the engine, by a refused memory access, or by an instruction we execute ourselves.
+#include <array>
+#include <cassert>
+
+#include "emu/cpu.h"
+#include "emu/cpu_hooks.h"
+#include "emu/io_permission.h"
+#include "emu/segment_load.h"
+#include "emu/system_calls.h"
+#include "emu/task_switch.h"
+
+namespace understudy::emu {
+
+namespace {
+
+constexpr uint8_t kVectorBp = 3, kVectorOf = 4;
+constexpr unsigned kSystemCallLength = 2;
+
+}  // namespace
+
+void Cpu::deliver(const Event& event) {
+  if (delivery_.deliver(event, engine_.flags()) == Delivery::triple_fault) pause(Pause::triple_fault);
+  running_.valid = false;
+}
+
+void Cpu::deliver_fault(const GuestFault& fault) {
+  if (delivery_.deliver_fault(fault, engine_.cpu().eip, engine_.flags()) == Delivery::triple_fault)
+    pause(Pause::triple_fault);
+  running_.valid = false;
+}
+
+void Cpu::roll_back_to(uint64_t pc) {
+  if (!running_.valid) return;
+  const uint32_t before = blocks_.index_of(running_.record, running_.pc, running_.size, pc);
+  assert(before <= running_.record->count);
+  icount_ -= running_.record->count - before;
+  running_.valid = false;
+}
+
+// Called by the engine between blocks, with the record exact.
+void Cpu::exception_raised(uint32_t vector, bool invalid_opcode) {
+  ++statistics_.exceptions;
+  EngineCpu& cpu = engine_.cpu();
+  const uint64_t pc = linear_pc();
+  Event event{EventKind::exception, static_cast<uint8_t>(vector), 0, cpu.eip, cpu.eip};
+  if (!invalid_opcode && cpu.exception_is_int) {
+    // INT ends its block and has retired; RIP is behind it.
+    const uint64_t length = running_.size - running_.record->last_offset;
+    const auto opcode = blocks_.opcode_at(running_.pc + running_.record->last_offset);
+    event.instruction_eip = cpu.eip - length;
+    event.kind = opcode.byte == 0xcc   ? EventKind::int3
+                 : opcode.byte == 0xce ? EventKind::into
+                 : opcode.byte == 0xf1 ? EventKind::icebp
+                                       : EventKind::software_int;
+    if (event.kind == EventKind::software_int && opcode.byte != 0xcd)
+      event.kind = vector == kVectorBp ? EventKind::int3 : vector == kVectorOf ? EventKind::into : event.kind;
+  } else if (vector == kVectorDb && !invalid_opcode &&
+             !(running_.valid && pc >= running_.pc && pc < running_.pc + running_.size && running_.record->count > 1)) {
+    // A trap after an instruction that was a block of its own (TF), unless a breakpoint register names it.
+    event.kind = EventKind::debug_trap;
+    if (running_.valid && pc == running_.pc && !(cpu.eflags & eflags::kTf)) {
+      event.kind = EventKind::exception;
+      roll_back_to(pc);
+    }
+  } else {
+    event.error_code = invalid_opcode ? 0 : static_cast<uint32_t>(cpu.error_code);
+    roll_back_to(pc);
+  }
+  deliver(event);
+}
+
+// The fill callback refused an access and the engine has left the block before the instruction.
+void Cpu::handle_refusal() {
+  const Mmu::Refused refused = mmu_.refused();
+  mmu_.clear_refused();
+  EngineCpu& cpu = engine_.cpu();
+  const uint64_t pc = linear_pc();
+  if (refused.access == Access::fetch) {
+    running_.valid = false;
+    if ((pc & kPageMask) != (wrap_linear(cpu, refused.linear_page))) {
+      // The translator ran into the next page: first run what is whole in this one.
+      const uint32_t whole = blocks_.whole_in_page(pc);
+      if (whole > 0) {
+        engine_.limit_next_block(whole);
+        return;
+      }
+    }
+  } else {
+    roll_back_to(pc);
+  }
+  switch (refused.why) {
+    case Refusal::io:
+      ++statistics_.io_steps;
+      mmu_.begin_io();
+      io_step_ = Step::first;
+      engine_.limit_next_block(1);
+      return;
+    case Refusal::own_page:
+      ++statistics_.own_page_stores;
+      mmu_.make_mixed(refused.physical_page);
+      engine_.limit_next_block(1);
+      return;
+    case Refusal::non_canonical:
+      deliver_fault(fault_with_code(kVectorGp, 0));
+      return;
+    default:
+      break;
+  }
+  if (refused.access != Access::fetch && (refused.error_code & kPfUser) && loads_segments(pc)) {
+    // At CPL 3 these read descriptor tables with supervisor privilege, which our fill callback cannot tell from the
+    // program's own accesses. The engine can.
+    engine_step();
+    return;
+  }
+  ++statistics_.page_faults;
+  deliver_fault({kVectorPf, true, refused.error_code, wrap_linear(cpu, engine_.refused_address())});
+}
+
+bool Cpu::loads_segments(uint64_t pc) {
+  const auto opcode = blocks_.opcode_at(pc);
+  if (opcode.map == 1)
+    return opcode.byte == 0x00 || opcode.byte == 0x02 || opcode.byte == 0x03 || opcode.byte == 0xa1 ||
+           opcode.byte == 0xa9 || opcode.byte == 0xb2 || opcode.byte == 0xb4 || opcode.byte == 0xb5;
+  if (opcode.map != 0) return false;
+  switch (opcode.byte) {
+    case 0x07:
+    case 0x17:
+    case 0x1f:  // POP segment
+    case 0x8e:  // MOV segment
+    case 0x9a:
+    case 0xea:  // far CALL and JMP
+    case 0xc4:
+    case 0xc5:  // LES, LDS
+    case 0xca:
+    case 0xcb:  // far RET
+    case 0xcf:  // IRET
+      return true;
+    case 0xff:
+      return opcode.modrm_reg == 3 || opcode.modrm_reg == 5;
+    default:
+      return false;
+  }
+}
+
+// SYSCALL and SYSENTER: the engine adds the instruction's length to RIP when its hook returns.
+void Cpu::system_call(bool sysenter) {
+  EngineCpu& cpu = engine_.cpu();
+  try {
+    if (sysenter)
+      enter_by_sysenter(cpu, kSystemCallLength);
+    else
+      enter_by_syscall(cpu, engine_.flags(), cpu.eip + kSystemCallLength, kSystemCallLength);
+  } catch (const GuestFault& fault) {
+    roll_back_to(linear_pc());
+    deliver_fault(fault);
+    cpu.eip -= kSystemCallLength;
+  }
+}
+
+bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
+  EngineCpu& cpu = engine_.cpu();
+  const auto opcode = blocks_.opcode_at(pc);
+  // Done: the instruction has retired and the engine goes on behind it.
+  auto retire = [&] {
+    ++icount_;
+    cpu.eip += opcode.length;
+    if (!(cpu.hflags & hflags::kCs64)) cpu.eip = static_cast<uint32_t>(cpu.eip);
+    cpu.hflags &= ~hflags::kInhibitIrq;
+    look_up_again(~0u);
+  };
+  auto fault = [&](const GuestFault& what) {
+    deliver_fault(what);
+    look_up_again(~0u);
+  };
+  try {
+    const bool supervisor = current_privilege(cpu) == 0;
+    switch (record.intercept) {
+      case Intercept::msr_read: {
+        if (!supervisor) throw fault_with_code(kVectorGp, 0);
+        const uint64_t value = msrs_.read(engine_, board_.msr, static_cast<uint32_t>(cpu.regs[kRcx]),
+                                          board_.read_tsc_clock ? board_.read_tsc_clock() : 0);
+        cpu.regs[kRax] = static_cast<uint32_t>(value);
+        cpu.regs[kRdx] = value >> 32;
+        retire();
+        return true;
+      }
+      case Intercept::msr_write:
+        if (!supervisor) throw fault_with_code(kVectorGp, 0);
+        msrs_.write(engine_, board_.msr, static_cast<uint32_t>(cpu.regs[kRcx]),
+                    cpu.regs[kRdx] << 32 | static_cast<uint32_t>(cpu.regs[kRax]),
+                    board_.read_tsc_clock ? board_.read_tsc_clock() : 0);
+        retire();
+        return true;
+      case Intercept::rdpmc:
+        throw fault_with_code(kVectorGp, 0);  // there are no counters (SDM Vol. 2B "RDPMC")
+      case Intercept::cr8: {
+        if (!supervisor) throw fault_with_code(kVectorGp, 0);
+        uint64_t& general = cpu.regs[opcode.modrm_rm];
+        if (opcode.byte == 0x20) {
+          general = board_.msr.read_tpr ? board_.msr.read_tpr() : 0;
+        } else {
+          if (general & ~0xfull) throw fault_with_code(kVectorGp, 0);
+          if (board_.msr.write_tpr) board_.msr.write_tpr(static_cast<uint8_t>(general));
+        }
+        retire();
+        return true;
+      }
+      case Intercept::port_check: {
+        const uint8_t byte = opcode.byte;
+        const bool immediate = byte >= 0xe4 && byte <= 0xe7;
+        uint16_t port = static_cast<uint16_t>(cpu.regs[kRdx]);
+        std::array<uint8_t, 16> bytes{};
+        if (immediate && mmu_.peek(pc, std::span(bytes).first(opcode.length)) == opcode.length)
+          port = bytes[opcode.length - 1u];
+        unsigned size = byte & 1 ? 4 : 1;
+        if (size == 4) {
+          mmu_.peek(pc, std::span(bytes).first(opcode.length));
+          bool wide = (cpu.hflags & hflags::kCs32) != 0;
+          for (unsigned i = 0; i < opcode.length && bytes[i] != byte; ++i)
+            if (bytes[i] == 0x66) wide = !wide;
+          if (!wide) size = 2;
+        }
+        if (!io_allowed(cpu, mmu_, port, size, engine_.flags())) throw fault_with_code(kVectorGp, 0);
+        break;
+      }
+      case Intercept::iret:
+        if (!(cpu.eflags & eflags::kNt)) break;
+        [[fallthrough]];
+      case Intercept::far_transfer:
+        // A task switch would be run twice after a TLB miss in its middle; the engine's own walker does not restart.
+        pause(Pause::boundary);
+        wants_engine_step_ = true;
+        return true;
+      case Intercept::none:
+        break;
+    }
+  } catch (const GuestFault& what) {
+    fault(what);
+    return true;
+  }
+  passed_intercept_ = true;
+  fast_limit_ = 0;
+  return false;
+}
+
+}  // namespace understudy::emu

@@ -1,0 +1,128 @@
+#include "emu/machine.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "emu/segment_load.h"
+#include "emu/state_archive.h"
+
+namespace understudy::emu {
+
+namespace {
+
+PhysicalMemory& with_rom(PhysicalMemory& memory, std::span<const uint8_t> rom) {
+  if (!rom.empty()) memory.set_rom(rom);
+  return memory;
+}
+
+}  // namespace
+
+Machine::Machine(uint64_t ram_bytes, std::span<const uint8_t> rom)
+    : memory_(ram_bytes),
+      cpu_(with_rom(memory_, rom), ports_, mmio_),
+      time_([this] { return cpu_.executing_icount(); }) {
+  events_.on_earlier([this] { update_limit(); });
+}
+
+void Machine::update_limit() { cpu_.shorten(time_.icount_at(events_.next_due())); }
+
+void Machine::reset() {
+  events_.reset();
+  cpu_.mmu().set_a20(true);
+  cpu_.reset();
+  for (Device* device : devices_) device->reset();
+  asked_ = MachineStop::limit;
+}
+
+void Machine::apply(const BootPlan& plan) {
+  for (const Chunk& chunk : plan.chunks) memory_.store(chunk.address, chunk.bytes);
+  EngineCpu& cpu = cpu_.engine().cpu();
+  const InitialCpu& initial = plan.cpu;
+  const uint64_t signature = cpu.regs[kRdx];
+  for (unsigned i = 0; i < 16; ++i) cpu.regs[i] = initial.general[i];
+  if (!plan.bypasses_firmware) cpu.regs[kRdx] = signature;
+  cpu.cr[3] = initial.cr3;
+  cpu_.engine().set_control_registers(initial.cr0, initial.cr4, initial.efer);
+  cpu.gdt = {0, 0, initial.gdtr.base, initial.gdtr.limit, 0};
+  cpu.idt = {0, 0, initial.idtr.base, initial.idtr.limit, 0};
+  auto system = [](const SegmentRegister& s) { return SegmentCache{s.selector, 0, s.base, s.limit, s.access}; };
+  cpu.ldt = system(initial.ldtr);
+  cpu.tr = system(initial.tr);
+  set_eflags(cpu, static_cast<uint32_t>(initial.rflags));
+  const SegmentRegister* segments[kSegmentCount] = {&initial.es, &initial.cs, &initial.ss,
+                                                    &initial.ds, &initial.fs, &initial.gs};
+  for (unsigned i = 0; i < kSegmentCount; ++i) load_segment(cpu, static_cast<SegmentIndex>(i), system(*segments[i]));
+  cpu.eip = initial.rip;
+  cpu_.state_changed();
+}
+
+void Machine::stop_with(MachineStop why) {
+  asked_ = why;
+  cpu_.request_stop();
+}
+
+void Machine::skip_idle(uint64_t to_ns) { time_.skip_to(cpu_.icount(), std::min(to_ns, events_.next_due())); }
+
+MachineStop Machine::run(uint64_t until_icount, Idle idle) {
+  while (true) {
+    events_.run_due(time_.ns_at(cpu_.icount()));
+    Input input;
+    while (world_.take(input)) world_.deliver(input);
+    if (asked_ != MachineStop::limit) return std::exchange(asked_, MachineStop::limit);
+    if (cpu_.icount() >= until_icount) return MachineStop::limit;
+
+    const uint64_t due = events_.next_due();
+    switch (cpu_.run(std::min(until_icount, time_.icount_at(due)))) {
+      case CpuStop::triple_fault:
+        return MachineStop::reset;
+      case CpuStop::halted:
+        if (world_.has_input()) break;
+        if (!cpu_.wakeable() || events_.next_due() == EventQueue::kNever) return MachineStop::halted;
+        if (idle == Idle::report) return MachineStop::idle;
+        skip_idle(events_.next_due());
+        break;
+      case CpuStop::limit:
+      case CpuStop::request:
+        break;
+    }
+  }
+}
+
+void Machine::visit_state(StateVisitor& visitor) {
+  // Time and events first: the CPU's and the devices' states refer to them. The CPU comes before the devices because a
+  // load drops its derived state.
+  time_.visit_state(visitor);
+  events_.visit_state(visitor);
+  cpu_.visit_state(visitor);
+  for (Device* device : devices_) {
+    visitor.begin(device->name());
+    device->visit_state(visitor);
+    visitor.end();
+  }
+  if (visitor.is_loading())
+    for (Device* device : devices_) device->state_loaded();
+}
+
+Digest Machine::digest() {
+  Digest digest;
+  StateDigest cpu;
+  time_.visit_state(cpu);
+  cpu_.visit_state(cpu);
+  digest.cpu = cpu.digest();
+  StateDigest devices;
+  events_.visit_state(devices);
+  for (Device* device : devices_) {
+    devices.begin(device->name());
+    device->visit_state(devices);
+    devices.end();
+  }
+  digest.devices = devices.digest();
+  digest.ram = XXH3_64bits(memory_.ram(), memory_.ram_size());
+  const uint64_t parts[3] = {digest.cpu, digest.ram, digest.devices};
+  digest.all = XXH3_64bits(parts, sizeof parts);
+  return digest;
+}
+
+}  // namespace understudy::emu

@@ -1,0 +1,89 @@
+// A machine: CPU, memory, buses, time, events, doors, and the devices that a board has put on them. Runs to an exact
+// instruction count; its state is what the walk over its parts names, plus RAM. Everything in it is a function of how
+// it was wired and started, and of the inputs it took at their counts.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "emu/boot_plan.h"
+#include "emu/cpu.h"
+#include "emu/device.h"
+#include "emu/event_queue.h"
+#include "emu/physical_memory.h"
+#include "emu/virtual_time.h"
+#include "emu/world.h"
+
+namespace understudy::emu {
+
+enum class MachineStop : uint8_t {
+  limit,       // the count asked for
+  idle,        // halted until the next event, and told not to skip idle time
+  halted,      // halted, and no event or input can ever end it
+  shutdown,    // the guest switched the power off
+  reset,       // the guest asked for a reset, or shut its CPU down by a triple fault
+  debug_exit,  // the guest wrote its verdict to the debug exit port
+  asked        // ask_to_stop()
+};
+
+struct Digest {
+  uint64_t cpu = 0, ram = 0, devices = 0, all = 0;
+  bool operator==(const Digest&) const = default;
+};
+
+class Machine {
+ public:
+  // `rom` is mapped so that it ends at 4 GiB; empty for none.
+  Machine(uint64_t ram_bytes, std::span<const uint8_t> rom);
+
+  PhysicalMemory& memory() { return memory_; }
+  PortBus& ports() { return ports_; }
+  MmioBus& mmio() { return mmio_; }
+  EventQueue& events() { return events_; }
+  World& world() { return world_; }
+  VirtualTime& time() { return time_; }
+  Cpu& cpu() { return cpu_; }
+
+  // Wiring. Devices outlive the machine's use; their order is part of the machine.
+  void add(Device& device) { devices_.push_back(&device); }
+  const std::vector<Device*>& devices() const { return devices_; }
+
+  // RESET#: CPU and devices, RAM untouched.
+  void reset();
+  // Carries a boot plan's bytes and registers out. Its ROMs were given to the constructor.
+  void apply(const BootPlan& plan);
+
+  enum class Idle { skip, report };
+  // Runs until icount() == `until_icount` or something else happens. Inputs that wait are taken first, at the present
+  // count.
+  MachineStop run(uint64_t until_icount, Idle idle = Idle::skip);
+  // At MachineStop::idle: when, in virtual time, the next event is due.
+  uint64_t idle_until_ns() const { return events_.next_due(); }
+  // Moves time forward while halted, to at most idle_until_ns().
+  void skip_idle(uint64_t to_ns);
+
+  uint64_t icount() const { return cpu_.icount(); }
+
+  // From devices: come back from run() with this, at the next instruction boundary.
+  void stop_with(MachineStop why);
+
+  void visit_state(StateVisitor& visitor);
+  Digest digest();
+
+ private:
+  void update_limit();
+  PhysicalMemory memory_;
+  PortBus ports_;
+  MmioBus mmio_;
+  EventQueue events_;
+  World world_;
+  Cpu cpu_;
+  VirtualTime time_;
+  std::vector<Device*> devices_;
+  MachineStop asked_ = MachineStop::limit;  // limit: nothing asked
+};
+
+}  // namespace understudy::emu
