@@ -49,8 +49,11 @@ void Engine::set_mxcsr(uint32_t value) { check(uc_reg_write(handle_, UC_X86_REG_
 
 void Engine::set_control_registers(uint64_t cr0, uint64_t cr4, uint64_t efer) {
   // Paging decides LMA when it is switched on, so EFER and CR4 come first.
+  // A fresh engine claims to be in long mode without paging.
   uint64_t off = cr0 & ~cr0::kPg;
   check(uc_reg_write(handle_, UC_X86_REG_CR0, &off), "CR0");
+  cpu().efer = 0;
+  cpu().hflags &= ~(hflags::kLma | hflags::kCs64);
   uc_x86_msr msr{0xC0000080, efer & ~efer::kLma};
   check(uc_reg_write(handle_, UC_X86_REG_MSR, &msr), "EFER");
   check(uc_reg_write(handle_, UC_X86_REG_CR4, &cr4), "CR4");

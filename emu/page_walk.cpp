@@ -11,6 +11,7 @@ constexpr uint64_t kNoExecute = 1ull << 63;
 constexpr uint64_t kAddressBits = ((1ull << kPhysicalAddressBits) - 1) & kPageMask;
 // Bits of a long entry that must be zero: those between the physical address and bit 52.
 constexpr uint64_t kReservedHigh = ((1ull << 52) - 1) & ~((1ull << kPhysicalAddressBits) - 1);
+constexpr uint64_t kIgnoredHigh = 0x7ff0000000000000;
 
 struct Walk {
   const EngineCpu& cpu;
@@ -80,7 +81,9 @@ struct Walk {
 
   Translation long_walk(uint64_t linear) const {  // PAE and 4-level paging, SDM 4.4 and 4.5
     const bool long_mode = (cpu.efer & efer::kLma) != 0;
-    const uint64_t reserved = kReservedHigh | (cpu.efer & efer::kNxe ? 0 : kNoExecute);
+    // Bits 52 to 62 are ignored in 4-level paging and reserved in PAE paging.
+    const uint64_t reserved =
+        kReservedHigh | (long_mode ? 0 : kIgnoredHigh) | (cpu.efer & efer::kNxe ? 0 : kNoExecute);
     uint64_t table;
     unsigned level;  // 4: PML4 ... 1: page table
     if (long_mode) {
