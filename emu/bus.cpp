@@ -72,6 +72,11 @@ void MmioBus::detach(MmioDevice& device) {
   std::erase_if(regions_, [&](const Region& r) { return r.device == &device; });
 }
 
+bool MmioBus::is_free(uint64_t base, uint64_t length) const {
+  return std::none_of(regions_.begin(), regions_.end(),
+                      [&](const Region& r) { return base < r.base + r.length && r.base < base + length; });
+}
+
 const MmioBus::Region* MmioBus::find(uint64_t address, unsigned size) const {
   for (const Region& r : regions_)
     if (address >= r.base && address - r.base + size <= r.length) return &r;

@@ -52,6 +52,7 @@ class MmioBus {
   // Throws std::logic_error on an overlap or an empty region.
   void attach(uint64_t base, uint64_t length, MmioDevice& device);
   void detach(MmioDevice& device);
+  bool is_free(uint64_t base, uint64_t length) const;
 
   uint64_t read(uint64_t address, unsigned size);
   void write(uint64_t address, unsigned size, uint64_t value);
