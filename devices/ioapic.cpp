@@ -7,8 +7,7 @@ namespace understudy::devices {
 namespace {
 constexpr uint64_t kSelectOffset = 0x00;
 constexpr uint64_t kWindowOffset = 0x10;
-constexpr uint64_t kEoiOffset = 0x40;
-constexpr uint32_t kVersion = 0x20;
+constexpr uint32_t kVersion = 0x11;
 
 constexpr unsigned kIdRegister = 0;
 constexpr unsigned kVersionRegister = 1;
@@ -97,8 +96,6 @@ void IoApic::mmio_write(uint64_t offset, unsigned size, uint64_t value) {
     state_.selected = static_cast<uint8_t>(value);
   else if (offset == kWindowOffset && size == 4)
     write_register(static_cast<uint32_t>(value));
-  else if (offset == kEoiOffset && size == 4)
-    end_of_interrupt(static_cast<uint8_t>(value));
 }
 
 uint32_t IoApic::read_register() const {
@@ -125,7 +122,7 @@ void IoApic::write_register(uint32_t value) {
   const uint64_t half = 0xffffffffull << shift;
   const uint64_t writable = kWritable & half;
   entry = (entry & ~writable) | (static_cast<uint64_t>(value) << shift & writable);
-  // Making a pin edge-triggered drops its remote IRR: how kernels end an interrupt on older I/O APICs.
+  // Making a pin edge-triggered drops its remote IRR: how kernels end an interrupt without an EOI register.
   if (!is_level(entry)) entry &= ~kRemoteIrr;
   service_level(index / 2);
 }

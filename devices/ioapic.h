@@ -1,7 +1,7 @@
 // The I/O APIC: 24 interrupt pins, each with a 64-bit redirection entry that turns it into a message to the local APIC
-// (Intel 82093AA datasheet). Two registers in memory, IOREGSEL and IOWIN, reach everything else. It reports version
-// 0x20, which adds the EOI register at offset 0x40 (82801 I/O controller hub datasheet): kernels then need no tricks to
-// end a level interrupt.
+// (Intel 82093AA datasheet). Two registers in memory, IOREGSEL and IOWIN, reach everything else. It is version
+// 0x11, without the EOI register of later chips: a level interrupt ends by the local APIC's EOI, or by making the pin
+// edge-triggered for a moment.
 //
 // Levels at the pins are logical (true = asserted): the polarity bit is kept and ignored. An edge at a masked pin is
 // lost (datasheet, section 3.2.4). A level-triggered message that is not accepted stays and is tried again.
@@ -37,7 +37,7 @@ class IoApic : public emu::Device, public emu::MmioDevice, public emu::IrqSink {
   std::string_view name() const override { return "ioapic"; }
   void reset() override;
   void visit_state(emu::StateVisitor& visitor) override;
-  // IOWIN and the EOI register take 32-bit accesses at their exact offset only; others read zero and do nothing.
+  // IOWIN takes 32-bit accesses at its exact offset only; others read zero and do nothing.
   uint64_t mmio_read(uint64_t offset, unsigned size) override;
   void mmio_write(uint64_t offset, unsigned size, uint64_t value) override;
 

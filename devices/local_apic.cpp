@@ -144,7 +144,6 @@ int LocalApic::acknowledge() {
     clear(state_.requested, static_cast<unsigned>(vector));
     set(state_.in_service, static_cast<unsigned>(vector));
   } else if (ext_int_pending()) {
-    state_.ext_int = false;
     if (wiring_.pic_acknowledge) vector = wiring_.pic_acknowledge();
   }
   update_output();
@@ -182,6 +181,7 @@ void LocalApic::set_irq(unsigned pin, bool level) {
   if (pin > kLint1) return;
   const bool rising = level && state_.lint_level[pin] == 0;
   state_.lint_level[pin] = level;
+  if (pin == kLint0 && !level) state_.ext_int = false;
   if (!globally_enabled()) {
     if (pin == kLint1 && rising && wiring_.nmi) wiring_.nmi();
   } else if (rising) {

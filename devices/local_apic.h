@@ -101,7 +101,7 @@ class LocalApic : public emu::Device, public emu::MmioDevice, public emu::IrqSin
     Bits trigger_mode{};  // 1: level
     Bits requested{};
     std::array<uint8_t, 2> lint_level{};
-    bool ext_int = false;  // an ExtINT message came over the APIC bus
+    bool ext_int = false;  // an ExtINT message came, and INTR has not dropped since
   };
 
   void reset_registers();

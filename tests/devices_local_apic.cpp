@@ -265,6 +265,10 @@ TEST_CASE_FIXTURE(Fixture, "local apic: ExtINT over the APIC bus") {
   CHECK(apic.deliver(0, DeliveryMode::kExtInt, false));
   CHECK(output());
   CHECK(apic.acknowledge() == 0x30);
+  CHECK(output());  // the 8259 has more
+  apic.set_irq(LocalApic::kLint0, false);
+  CHECK_FALSE(output());
+  apic.set_irq(LocalApic::kLint0, true);
   CHECK_FALSE(output());
 }
 
