@@ -26,7 +26,7 @@ struct Chunk {
 // A segment register with its hidden part. `access` holds the access rights where a descriptor's second doubleword has
 // them (bits 8..15 type, S, DPL, P; 20..23 AVL, L, D/B, G; everything else 0); `limit` is in bytes, already scaled by
 // G.
-struct SegmentCache {
+struct SegmentRegister {
   uint16_t selector = 0;
   uint64_t base = 0;
   uint32_t limit = 0xffff;
@@ -49,10 +49,10 @@ struct InitialCpu {
   uint64_t cr3 = 0;
   uint64_t cr4 = 0;
   uint64_t efer = 0;
-  SegmentCache cs{0xf000, 0xffff0000, 0xffff, 0x9b00};
-  SegmentCache ss, ds, es, fs, gs;
-  SegmentCache ldtr{0, 0, 0xffff, 0x8200};
-  SegmentCache tr{0, 0, 0xffff, 0x8b00};
+  SegmentRegister cs{0xf000, 0xffff0000, 0xffff, 0x9b00};
+  SegmentRegister ss, ds, es, fs, gs;
+  SegmentRegister ldtr{0, 0, 0xffff, 0x8200};
+  SegmentRegister tr{0, 0, 0xffff, 0x8b00};
   TableRegister gdtr, idtr;
 };
 
