@@ -1,5 +1,6 @@
 // The gate on address line 20, with its two drivers: the keyboard controller's output port and port 92h. As on QEMU's
-// PC the last write of either decides, whatever the other one last said; a reset opens the gate (address bit 20 counts).
+// PC the last write of either decides, whatever the other one last said; a reset opens the gate (address bit 20
+// counts).
 #pragma once
 
 #include <functional>

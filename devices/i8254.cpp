@@ -115,7 +115,7 @@ void write_count(Channel& c, uint16_t raw, int64_t tick) {
       c.elapsed = 0;
     }
   } else if (!c.gate) {
-    c.held_count = encode_count(c, c.reload);  // the gate's rise loads it again
+    c.held_count = encode_count(c, c.mode == 3 ? c.reload & ~1u : c.reload);  // the gate's rise loads it again
   } else if (c.phase == Phase::kHeld) {
     load(c, tick, true);
   } else if (is_loading(c, tick)) {

@@ -1,6 +1,6 @@
 // The 8254 programmable interval timer: three 16-bit down counters clocked at 1,193,182 Hz. Time is counted in ticks of
-// that clock since power-on (an exact function of virtual nanoseconds), and a counter's value and output are derived from
-// the tick at which its count was loaded, so nothing drifts and a counter that nobody watches costs nothing. Only
+// that clock since power-on (an exact function of virtual nanoseconds), and a counter's value and output are derived
+// from the tick at which its count was loaded, so nothing drifts and a counter that nobody watches costs nothing. Only
 // channel 0's rising output edges are events: its falling edges are delivered just before the next rise, or when a
 // register is written, which no edge-triggered input can tell from the real thing. After Intel 82C54 (231244, "Mode
 // definitions", "Programming the 82C54"); ports 40h-43h.

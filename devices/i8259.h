@@ -1,8 +1,8 @@
 // The PC's pair of 8259A interrupt controllers: the slave's INT drives the master's IR2, as the PIIX3 wires them. Pins
 // 0..15 are IRQ 0..15 (pin 2 is the cascade and ignores its caller). Behaviour after Intel 8259A (231468, "Interrupt
 // sequence", "Programming the 8259A") and PIIX3 82371SB (290550, 2.5.2 for ICW/OCW, 2.5.9 for the ELCR: it replaces
-// ICW1's LTIM, which is ignored). A request on an edge pin stays latched until it is acknowledged even if its line drops;
-// the cascade input follows the slave's INT, so masking a slave's last request takes the master's away too.
+// ICW1's LTIM, which is ignored). A request on an edge pin stays latched until it is acknowledged even if its line
+// drops; the cascade input follows the slave's INT, so masking a slave's last request takes the master's away too.
 #pragma once
 
 #include <cstdint>

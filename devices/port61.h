@@ -1,6 +1,7 @@
 // System control port B, port 61h: timer 2's gate and output, the speaker's data bit, the NMI enables and the refresh
 // toggle. After PIIX3 82371SB (290550, "NMISC - NMI status and control register"). The speaker is silent and neither
-// SERR# nor IOCHK# ever comes, so bits 1 to 3 only read back and bits 6 and 7 are 0. Timer 2's gate is the 8254's state.
+// SERR# nor IOCHK# ever comes, so bits 1 to 3 only read back and bits 6 and 7 are 0. Timer 2's gate is the 8254's
+// state.
 #pragma once
 
 #include <cstdint>

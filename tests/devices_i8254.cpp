@@ -1,7 +1,6 @@
-#include "devices/i8254.h"
-
 #include <doctest/doctest.h>
 
+#include "devices/i8254.h"
 #include "tests/fake_board.h"
 
 using understudy::devices::I8254;
@@ -52,6 +51,65 @@ struct Fixture : FakeBoard {
   }
   unsigned edges() { return irqs.edges[0]; }
   uint64_t origin;
+};
+// The data sheet's mode descriptions taken literally: one channel, one clock at a time, binary.
+struct ClockedChannel {
+  unsigned mode = 0;
+  unsigned reload = 0;
+  unsigned element = 0;
+  bool out = true, gate = true, programmed = false, counting = false, load_next = false, armed = false;
+  bool odd = false;
+
+  void control(unsigned new_mode) {
+    mode = new_mode;
+    programmed = counting = load_next = false;
+    out = mode != 0;
+  }
+  void write(unsigned count) {
+    reload = count == 0 ? 65536 : count;
+    programmed = true;
+    if (mode == 0) out = false;
+    if (mode == 0 || mode == 4) load_next = true;
+    if ((mode == 2 || mode == 3) && (!counting || !gate)) load_next = true;
+  }
+  void set_gate(bool level) {
+    if (level && !gate && programmed && mode != 0 && mode != 4) load_next = true;
+    if (!level && (mode == 2 || mode == 3)) out = true;
+    gate = level;
+  }
+  void clock() {
+    if (load_next) {
+      load_next = false;
+      counting = armed = true;
+      element = mode == 3 ? reload & ~1u : reload;
+      odd = reload & 1;
+      if (mode == 1) out = false;
+      if (mode > 1) out = true;
+      return;
+    }
+    if (!counting || (!gate && mode != 1 && mode != 5)) return;
+    if (mode == 2) {
+      element = element == 1 ? reload : element - 1;
+      out = element != 1;
+    } else if (mode == 3) {
+      const bool one_more = out && odd;  // an odd count's high half is a clock longer
+      if (element == 0 || (element == 2 && !one_more)) {
+        out = !out;
+        element = reload & ~1u;
+        odd = reload & 1;
+      } else {
+        element -= 2;
+      }
+    } else {
+      element = (element - 1) & 0xffff;
+      const bool terminal = element == 0 && armed;
+      if (element == 0) armed = false;
+      if (mode >= 4)
+        out = !terminal;
+      else if (terminal)
+        out = true;
+    }
+  }
 };
 }  // namespace
 
@@ -429,6 +487,51 @@ TEST_CASE("8254: a jump of time is one edge, and the grid holds") {
   f.events.run_due(f.clock.now);
   CHECK(f.edges() == 1);
   CHECK(f.events.next_due() == pit_tick_ns(kBase + 1 + 20000002));
+}
+
+TEST_CASE("8254: what is derived is what a clocked chip counts") {
+  uint32_t seed = 99;
+  const auto random = [&](unsigned below) {
+    seed = seed * 1664525 + 1013904223;
+    return (seed >> 8) % below;
+  };
+  for (unsigned mode = 0; mode < 6; ++mode) {
+    CAPTURE(mode);
+    Fixture f;
+    ClockedChannel chip;
+    f.pit.set_gate(2, true);
+    f.out(0x43, static_cast<uint8_t>(0xb0 | mode << 1));
+    chip.control(mode);
+    bool counted = false;
+    for (uint64_t t = 1; t < 20000; ++t) {
+      const unsigned what = random(40);
+      if (what == 0 || (what == 1 && random(8) == 0)) {
+        const unsigned count = 2 + random(what == 0 ? 40 : 300);
+        f.write_count(2, static_cast<uint16_t>(count));
+        chip.write(count);
+      } else if (what == 2) {
+        const bool level = random(3) != 0;
+        f.pit.set_gate(2, level);
+        chip.set_gate(level);
+      } else if (what == 3) {
+        f.pit.set_gate(2, false);
+        f.pit.set_gate(2, true);
+        chip.set_gate(false);
+        chip.set_gate(true);
+      } else if (what == 4 && random(20) == 0) {
+        f.out(0x43, static_cast<uint8_t>(0xb0 | mode << 1));
+        chip.control(mode);
+      }
+      CAPTURE(t);
+      // A count written during a strobe ends it at once, not at the load: a clock early.
+      if (mode < 4 || !chip.load_next) REQUIRE(f.pit.output(2) == chip.out);
+      f.at(t);
+      chip.clock();
+      counted |= chip.counting;
+      REQUIRE(f.pit.output(2) == chip.out);
+      if (counted) REQUIRE(f.latched(2) == static_cast<uint16_t>(chip.element));
+    }
+  }
 }
 
 TEST_CASE("8254: save and restore in the middle of everything") {

@@ -1,7 +1,6 @@
-#include "devices/i8259.h"
-
 #include <doctest/doctest.h>
 
+#include "devices/i8259.h"
 #include "tests/fake_board.h"
 
 using understudy::devices::I8259;
@@ -98,7 +97,7 @@ TEST_CASE("8259: edge requests are latched, acknowledged and ended") {
   CHECK(f.isr(0x20) == 0x10);
 
   f.pic.set_irq(4, true);
-  CHECK_FALSE(f.intr());  // the level is in service
+  CHECK_FALSE(f.intr());   // the level is in service
   f.pic.set_irq(4, true);  // no edge
   f.out(0x20, 0x20);
   CHECK(f.isr(0x20) == 0);
@@ -148,7 +147,7 @@ TEST_CASE("8259: level pins follow their line; ELCR refuses the fixed edge pins"
   CHECK(f.irr(0x20) == 0x20);  // the line is still up
   CHECK_FALSE(f.intr());
   f.out(0x20, 0x20);
-  CHECK(f.intr());  // and interrupts again
+  CHECK(f.intr());    // and interrupts again
   f.out(0x20, 0x11);  // a level request survives ICW1
   CHECK(f.irr(0x20) == 0x20);
   f.out(0x4d0, 0);

@@ -1,7 +1,6 @@
-#include "devices/port61.h"
-
 #include <doctest/doctest.h>
 
+#include "devices/port61.h"
 #include "tests/fake_board.h"
 
 using understudy::devices::I8254;

@@ -1,8 +1,7 @@
-#include "devices/port92.h"
-
 #include <doctest/doctest.h>
 
 #include "devices/a20_gate.h"
+#include "devices/port92.h"
 #include "tests/fake_board.h"
 
 using understudy::devices::A20Gate;
