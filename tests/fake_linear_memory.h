@@ -17,6 +17,7 @@ class FakeLinearMemory : public emu::LinearMemory {
  public:
   std::set<uint64_t> absent;     // page numbers
   std::set<uint64_t> read_only;  // page numbers
+  std::set<uint64_t> rom;        // page numbers; writes are lost
   unsigned flushes = 0;
 
   void read(uint64_t linear, void* to, size_t size) override {
@@ -25,7 +26,8 @@ class FakeLinearMemory : public emu::LinearMemory {
   }
   void write(uint64_t linear, const void* from, size_t size) override {
     check(linear, size, true);
-    each(linear, size, [&](uint8_t& byte, size_t i) { byte = static_cast<const uint8_t*>(from)[i]; });
+    for (size_t i = 0; i < size; ++i)
+      if (!rom.count((linear + i) >> 12)) put(linear + i, static_cast<const uint8_t*>(from)[i]);
   }
   void flush_translations() override { ++flushes; }
 
