@@ -109,7 +109,7 @@ Delivery InterruptDelivery::deliver(const Event& event, uint32_t eflags) {
   unsigned task_traps = 0;
   cpu_.old_exception = -1;  // the engine's own bookkeeping of nested faults must not see ours
   for (;;) {
-    GuestFault fault;
+    GuestFault fault{};
     try {
       const bool task_trap = enter_handler(attempt);
       cpu_.hflags &= ~hflags::kInhibitIrq;
@@ -260,7 +260,7 @@ bool InterruptDelivery::through_gate(const Attempt& a) {
 void InterruptDelivery::through_long_gate(const Attempt& a) {
   if (a.kind == EventKind::into && in_64bit_code(cpu_)) throw invalid_opcode();
   if (a.vector * 16u + 15 > cpu_.idt.limit) throw a.gate_fault(kVectorGp);
-  Gate gate;
+  Gate gate{};
   memory_.read(cpu_.idt.base + a.vector * 16u, &gate, sizeof gate);
   if ((gate.type() & ~kTrapGate) != 14) throw a.gate_fault(kVectorGp);
   const unsigned privilege = current_privilege(cpu_);

@@ -31,7 +31,7 @@ uint64_t descriptor_address(const EngineCpu& cpu, uint16_t selector) {
 std::optional<Descriptor> fetch_descriptor(const EngineCpu& cpu, LinearMemory& memory, uint16_t selector) {
   const SegmentCache& table = selector & 4 ? cpu.ldt : cpu.gdt;
   if ((selector | 7u) > table.limit) return std::nullopt;
-  Descriptor descriptor;
+  Descriptor descriptor{};
   memory.read(descriptor_address(cpu, selector), &descriptor, sizeof descriptor);
   return descriptor;
 }

@@ -107,7 +107,7 @@ class Switch {
       memory_.read(address, scratch, size);
       memory_.write(address, scratch, size);
     };
-    std::array<uint8_t, 0x68> tss;
+    std::array<uint8_t, 0x68> tss{};
     memory_.read(at(new_tss_, 0), tss.data(), form_.least_limit + 1);
     touch(at(old_tss_, old_form_.saved_offset), old_form_.saved_size());
     if (links()) touch(at(new_tss_, 0), 2);
@@ -202,8 +202,7 @@ class Switch {
 
   void load_ldt(uint16_t selector) {
     if (!(selector & 0xfffc)) return;
-    if (selector & 4) throw selector_fault(kVectorTs, selector);
-    const auto found = fetch_descriptor(cpu_, memory_, selector);
+    const auto found = fetch_descriptor(cpu_, memory_, selector);  // in the LDT itself there is nothing yet
     if (!found || !found->is_system() || found->type() != 2 || !found->present())
       throw selector_fault(kVectorTs, selector);
     cpu_.ldt = found->as_segment(selector);

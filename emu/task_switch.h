@@ -14,12 +14,12 @@ namespace understudy::emu {
 enum class TaskSwitchReason { jump, call, gate, iret };  // gate: an interrupt or exception through the IDT
 
 struct TaskSwitch {
-  uint16_t selector;  // of the new TSS's descriptor in the GDT; privilege is the caller's to check
-  TaskSwitchReason reason;
-  uint32_t eflags;                     // all of EFLAGS, saved in the old TSS
-  uint32_t next_eip;                   // saved in the old TSS
-  std::optional<uint32_t> error_code;  // pushed on the new task's stack
-  bool external;                       // EXT in the error codes of faults
+  uint16_t selector = 0;  // of the new TSS's descriptor in the GDT; privilege is the caller's to check
+  TaskSwitchReason reason = TaskSwitchReason::jump;
+  uint32_t eflags = 0;                      // all of EFLAGS, saved in the old TSS
+  uint32_t next_eip = 0;                    // saved in the old TSS
+  std::optional<uint32_t> error_code = {};  // pushed on the new task's stack
+  bool external = false;                    // EXT in the error codes of faults
 };
 
 struct NewTaskFault : GuestFault {};

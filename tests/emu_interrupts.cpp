@@ -340,6 +340,16 @@ TEST_CASE("an expand-down stack has room above its limit") {
   CHECK(b.cpu.eip == CpuBench::handler(kVector));
 }
 
+TEST_CASE("a 16-bit expand-down stack ends at 64 KiB") {
+  for (const uint32_t sp : {1u, 0u}) {
+    CpuBench b;
+    b.set_descriptor(CpuBench::kData16, 0x50000, 0xff, 0x97, 0);
+    b.enter(CpuBench::kCode0, CpuBench::kData16, sp);
+    b.set_gate(kVector, CpuBench::kInterrupt16, CpuBench::kCode0, 0);
+    CHECK(b.deliver(EventKind::hardware, kVector) == (sp ? Delivery::triple_fault : Delivery::done));
+  }
+}
+
 TEST_CASE("code less privileged than the interrupted code") {
   CpuBench b;
   b.enter(CpuBench::kCode0, CpuBench::kData0, 0x9000);

@@ -248,6 +248,9 @@ TEST_CASE("faults before the commit point leave the old task alone") {
         {"GDT read-only", [](TaskBench& b) { b.memory.read_only.insert(CpuBench::kGdt >> 12); }, 14, 3},
     };
     for (const Refusal& refusal : refusals) expect_fault(refusal, reason, false);
+    if (reason != TaskSwitchReason::jump)  // the link is written there
+      expect_fault({"new TSS read-only", [](TaskBench& b) { b.memory.read_only.insert(kNewTss >> 12); }, 14, 3}, reason,
+                   false);
   }
   const Refusal on_return[] = {
       {"beyond the GDT", [](TaskBench& b) { b.cpu.gdt.limit = kNew + 6; }, 10, kNew},
@@ -255,6 +258,7 @@ TEST_CASE("faults before the commit point leave the old task alone") {
       {"not a TSS", put_tss(0x67, 0x82), 10, kNew},
       {"not present", put_tss(0x67, 0x0b), 11, kNew},
       {"too short", put_tss(0x66, 0x8b), 10, kNew},
+      {"GDT read-only", [](TaskBench& b) { b.memory.read_only.insert(CpuBench::kGdt >> 12); }, 14, 3},
   };
   for (const Refusal& refusal : on_return) expect_fault(refusal, TaskSwitchReason::iret, false);
   TaskBench b;
@@ -277,7 +281,7 @@ TEST_CASE("faults after the commit point belong to the new task") {
   };
   const uint16_t spare = CpuBench::kSpare2;
   const Refusal refusals[] = {
-      {"LDT in the LDT", ldt(0x0c), 10, 0x0c},
+      {"LDT in the LDT", ldt(CpuBench::kLdtSelector | 4), 10, CpuBench::kLdtSelector | 4},
       {"LDT beyond the GDT", ldt(0x80), 10, 0x80},
       {"LDT is a TSS", ldt(CpuBench::kTssSelector), 10, CpuBench::kTssSelector},
       {"LDT not present", [](TaskBench& b) { b.set_descriptor(CpuBench::kLdtSelector, CpuBench::kLdt, 0x3f, 0x02, 0); },
@@ -301,12 +305,28 @@ TEST_CASE("faults after the commit point belong to the new task") {
       {"FS is execute-only", describe(kFs, 0x99, 0), 10, spare},
       {"GS with DPL below RPL", describe(kGs, 0x93, 3), 10, spare},
       {"DS not present", describe(kDs, 0x13, 0), 11, spare},
+      {"DS of ring 0 in a task of ring 3",
+       [](TaskBench& b) {
+         b.set_segment(kCs, CpuBench::kCode3);
+         b.set_segment(kSs, CpuBench::kData3);
+         b.set_segment(kEs, 0);
+         b.set_segment(kDs, CpuBench::kData0);
+       },
+       10, CpuBench::kData0},
       {"EIP beyond the code's limit",
        [](TaskBench& b) { b.set_descriptor(CpuBench::kCode0, 0, 0x6fff, 0x9b, CpuBench::kDefault32); }, 13, 0},
       {"LDT's table not in memory", [](TaskBench& b) { b.memory.absent.insert(CpuBench::kLdt >> 12); }, 14, 0},
   };
   for (const auto reason : {TaskSwitchReason::jump, TaskSwitchReason::call, TaskSwitchReason::iret})
     for (const Refusal& refusal : refusals) expect_fault(refusal, reason, true);
+}
+
+TEST_CASE("a fault before SS is loaded has the new task's privilege") {
+  TaskBench b;
+  b.set_segment(kCs, CpuBench::kCode3);
+  b.set_segment(kSs, 0);
+  CHECK_THROWS_AS((void)b.run(TaskSwitchReason::jump), NewTaskFault);
+  CHECK(current_privilege(b.cpu) == 3);
 }
 
 TEST_CASE("a task gate in the IDT, both forms: error code on the new stack") {
