@@ -2,6 +2,8 @@
 // interrupt delivery, task switches and system calls run on. Starts in 32-bit protected mode, ring 3.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -11,6 +13,13 @@
 #include "tests/fake_linear_memory.h"
 
 namespace understudy::tests {
+
+// Byte for byte, without the padding behind the last field.
+inline bool same(const emu::EngineCpu& a, const emu::EngineCpu& b) {
+  const auto* first = reinterpret_cast<const uint8_t*>(&a);
+  const size_t size = offsetof(emu::EngineCpu, old_exception) + sizeof a.old_exception;
+  return std::equal(first, first + size, reinterpret_cast<const uint8_t*>(&b));
+}
 
 struct CpuBench {
   static constexpr uint64_t kGdt = 0x10000, kIdt = 0x12000, kLdt = 0x14000, kTss = 0x16000;

@@ -1,7 +1,6 @@
 // Interrupt delivery outside long mode, against SDM Vol. 2A "INT n" and Vol. 3A 6.12, 6.13, 6.15, table 6-5, 20.3.
 #include <doctest/doctest.h>
 
-#include <cstring>
 #include <functional>
 #include <string>
 
@@ -12,6 +11,7 @@ namespace {
 
 using namespace understudy::emu;
 using understudy::tests::CpuBench;
+using understudy::tests::same;
 
 constexpr uint8_t kVector = 0x40;
 
@@ -66,7 +66,7 @@ TEST_CASE("real mode: a vector beyond the limit is #GP, then #DF, then a triple 
   b.cpu.idt.limit = 0;
   const EngineCpu before = b.cpu;
   CHECK(b.deliver(EventKind::hardware, kVector) == Delivery::triple_fault);
-  CHECK(std::memcmp(&before, &b.cpu, sizeof before) == 0);
+  CHECK(same(before, b.cpu));
 
   b.cpu.idt.limit = 0x3ff;
   b.cpu.regs[kRsp] = 1;  // no room for a word: #SS, and no room for its frame either
@@ -509,7 +509,7 @@ TEST_CASE("a triple fault leaves the record as it was") {
     return copy;
   }();
   CHECK(b.deliver(EventKind::exception, 6) == Delivery::triple_fault);
-  CHECK(std::memcmp(&before, &b.cpu, sizeof before) == 0);
+  CHECK(same(before, b.cpu));
 }
 
 TEST_CASE("a software interrupt that fails, a fault that fails: nothing of the first attempt remains") {
@@ -528,7 +528,7 @@ TEST_CASE("a software interrupt that fails, a fault that fails: nothing of the f
   b.cpu.eflags = before.eflags;
   before.old_exception = -1;
   before.hflags &= ~hflags::kInhibitIrq;
-  CHECK(std::memcmp(&before, &b.cpu, sizeof before) == 0);
+  CHECK(same(before, b.cpu));
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Task switches, against SDM Vol. 3A 7.3 and tables 7-1 and 7-2.
 #include <doctest/doctest.h>
 
-#include <cstring>
 #include <functional>
 #include <string>
 
@@ -12,6 +11,7 @@ namespace {
 
 using namespace understudy::emu;
 using understudy::tests::CpuBench;
+using understudy::tests::same;
 
 constexpr uint64_t kNewTss = 0x18000;
 constexpr uint16_t kNew = CpuBench::kSpare;
@@ -222,7 +222,7 @@ void expect_fault(const Refusal& refusal, TaskSwitchReason reason, bool in_new_t
     CHECK_FALSE(in_new_task);
     CHECK(fault.vector == refusal.vector);
     CHECK(fault.error_code == refusal.code);
-    CHECK(std::memcmp(&before, &b.cpu, sizeof before) == 0);
+    CHECK(same(before, b.cpu));
     CHECK(busy(b, CpuBench::kTssSelector));
     CHECK(b.memory.get<uint32_t>(CpuBench::kTss + 0x20) == 0);
   }

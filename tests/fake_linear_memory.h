@@ -36,7 +36,7 @@ class FakeLinearMemory : public emu::LinearMemory {
   T get(uint64_t linear) {
     uint8_t bytes[sizeof(T)];
     each(linear, sizeof(T), [&](uint8_t& byte, size_t i) { bytes[i] = byte; });
-    T value;
+    T value{};
     std::memcpy(&value, bytes, sizeof(T));
     return value;
   }
