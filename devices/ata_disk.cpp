@@ -66,7 +66,7 @@ void AtaDisk::put_signature() {
   set_reg(kAtaLbaLow, 1);
   set_reg(kAtaLbaMid, 0);
   set_reg(kAtaLbaHigh, 0);
-  set_reg(kAtaDevice, 0);
+  set_reg(kAtaDevice, reg(kAtaDevice) & kAtaDeviceSelect);
   set_ready_bits(kAtaStatusDrdy | kAtaStatusDsc);
   state_.job = Job::kNone;
 }

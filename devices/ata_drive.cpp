@@ -181,6 +181,7 @@ void AtaDrive::power_on() {
 
 void AtaDrive::hold_reset() {
   abandon();
+  state_.registers[kAtaDevice] = 0;
   busy();
 }
 
@@ -192,6 +193,7 @@ void AtaDrive::release_reset() {
 
 void AtaDrive::diagnose(bool interrupt_after) {
   abandon();
+  state_.registers[kAtaDevice] = 0;
   busy();
   state_.pending = interrupt_after ? Pending::kDiagnose : Pending::kReset;
   port_.delay();

@@ -123,6 +123,7 @@ void IdeChannel::port_write(uint16_t port, unsigned size, uint32_t value) {
   }
   const auto byte = static_cast<uint8_t>(value);
   if (port == base_ + kControlOffset) return write_control(byte);
+  if ((state_.control & kControlSrst) != 0) return;  // the drives are held in reset
   state_.control &= static_cast<uint8_t>(~kControlHob);
   const unsigned reg = port - base_;
   if (reg == kAtaStatus) return write_command(byte);
@@ -150,7 +151,6 @@ void IdeChannel::write_control(uint8_t value) {
 }
 
 void IdeChannel::write_command(uint8_t command) {
-  if ((state_.control & kControlSrst) != 0) return;
   if (command != kExecuteDiagnostic) {
     if (AtaDrive* drive = selected()) drive->write_command(command);
     return;
