@@ -1,6 +1,7 @@
 #include "emu/boot_multiboot.h"
 
 #include <algorithm>
+#include <cstdio>
 
 #include "emu/boot_image.h"
 #include "emu/boot_low_memory.h"
@@ -95,7 +96,10 @@ void check_segments(const ImageBytes& image, Kernel& kernel, const MemoryLayout&
           s.memory_size <= MemoryLayout::kMaxRam)
         image.fail("its memory ends at " + std::to_string((s.address + s.memory_size) >> 20) +
                    " MiB, beyond the guest's RAM: give more memory");
-      image.fail("it wants to be loaded where a PC has no usable RAM: link it at 1 MiB or above");
+      char address[24];
+      std::snprintf(address, sizeof address, "0x%llx", static_cast<unsigned long long>(s.address));
+      image.fail("its segment at " + std::string(address) +
+                 " lies where a PC has no usable RAM: link everything, ELF headers too, at 1 MiB or above");
     }
     if (i > 0 && segments[i - 1].address + segments[i - 1].memory_size > s.address)
       image.fail("its segments overlap in memory: damaged?");
