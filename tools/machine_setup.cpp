@@ -1,0 +1,236 @@
+#include "tools/machine_setup.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+
+#include "emu/boot_flat.h"
+#include "emu/boot_image.h"
+#include "emu/boot_linux.h"
+#include "emu/boot_multiboot.h"
+#include "emu/memory_layout.h"
+#include "tools/serial_backend.h"
+
+namespace understudy::tools {
+
+namespace {
+
+using devices::BootDevice;
+using devices::HostDiskImage;
+using emu::ImageKind;
+
+constexpr char kSeabios[] = "/usr/share/seabios/bios-256k.bin";
+constexpr char kVgaBios[] = "/usr/share/seabios/vgabios-isavga.bin";
+constexpr uint64_t kMaxRom = 16u << 20;
+
+HostDiskImage::Mode image_mode(DiskMode mode) {
+  switch (mode) {
+    case DiskMode::write:
+      return HostDiskImage::Mode::kWrite;
+    case DiskMode::readonly:
+      return HostDiskImage::Mode::kReadOnly;
+    case DiskMode::snapshot:
+      break;
+  }
+  return HostDiskImage::Mode::kSnapshot;
+}
+
+std::vector<uint8_t> firmware_file(const std::string& path) {
+  try {
+    return emu::read_image(path, kMaxRom);
+  } catch (const emu::BootError& error) {
+    throw UsageError(fmt::format("{} (Debian's package seabios has it; --bios names another)", error.what()));
+  }
+}
+
+struct Flat {
+  std::string path;
+  uint64_t address = 0;
+};
+
+Flat parse_flat(const std::string& text) {
+  const size_t at = text.rfind('@');
+  Flat flat{text.substr(0, at), 0x7c00};
+  if (at == std::string::npos) return flat;
+  std::string number = text.substr(at + 1);
+  const bool hex = number.starts_with("0x") || number.starts_with("0X");
+  if (hex) number.erase(0, 2);
+  const auto [end, error] = std::from_chars(number.data(), number.data() + number.size(), flat.address, hex ? 16 : 10);
+  if (error != std::errc() || end != number.data() + number.size() || number.empty())
+    throw UsageError(fmt::format("--flat {}: want FILE@ADDRESS, with an address like 0x7c00", text));
+  return flat;
+}
+
+// The command line's files, sorted by what they are.
+struct Files {
+  std::string kernel;
+  ImageKind kernel_kind = ImageKind::unknown;
+  std::vector<std::string> modules;
+  std::vector<std::string> disks;
+  std::string cdrom, floppy, rom;
+  BootDevice first = BootDevice::disk;
+};
+
+Files sort_files(const RunOptions& options) {
+  Files files;
+  files.disks = options.disks;
+  files.cdrom = options.cdrom;
+  files.floppy = options.floppy;
+  if (!files.cdrom.empty() && files.disks.empty()) files.first = BootDevice::cdrom;
+  if (!files.floppy.empty() && files.disks.empty() && files.cdrom.empty()) files.first = BootDevice::floppy;
+  auto take_kernel = [&files](const std::string& path, ImageKind kind) {
+    files.kernel = path;
+    files.kernel_kind = kind;
+  };
+  if (!options.kernel.empty()) {
+    const ImageKind kind = emu::recognise_file(options.kernel);
+    if (kind != ImageKind::linux_kernel && kind != ImageKind::multiboot)
+      throw UsageError(fmt::format("--kernel {}: is a {}, not a Linux kernel or multiboot image", options.kernel,
+                                   emu::to_string(kind)));
+    take_kernel(options.kernel, kind);
+  }
+  for (const std::string& path : options.images) {
+    if (files.kernel_kind == ImageKind::multiboot) {
+      files.modules.push_back(path);
+      continue;
+    }
+    const ImageKind kind = emu::recognise_file(path);
+    switch (kind) {
+      case ImageKind::linux_kernel:
+      case ImageKind::multiboot:
+        if (!files.kernel.empty())
+          throw UsageError(fmt::format("{}: there is a kernel already, {}", path, files.kernel));
+        take_kernel(path, kind);
+        break;
+      case ImageKind::cdrom:
+        if (!files.cdrom.empty()) throw UsageError(fmt::format("{}: there is a CD already, {}", path, files.cdrom));
+        files.cdrom = path;
+        files.first = BootDevice::cdrom;
+        break;
+      case ImageKind::floppy:
+        if (!files.floppy.empty())
+          throw UsageError(fmt::format("{}: there is a floppy already, {}", path, files.floppy));
+        files.floppy = path;
+        files.first = BootDevice::floppy;
+        break;
+      case ImageKind::rom:
+        files.rom = path;
+        break;
+      case ImageKind::disk:
+      case ImageKind::unknown:
+        files.disks.insert(files.disks.begin(), path);
+        files.first = BootDevice::disk;
+        break;
+    }
+  }
+  if (files.disks.size() > devices::kMaxDisks)
+    throw UsageError(
+        fmt::format("{} disks given; the machine has room for {}", files.disks.size(), devices::kMaxDisks));
+  return files;
+}
+
+std::vector<BootDevice> boot_order(BootDevice first) {
+  std::vector<BootDevice> order{first};
+  for (const BootDevice device : {BootDevice::disk, BootDevice::cdrom, BootDevice::floppy})
+    if (device != first) order.push_back(device);
+  return order;
+}
+
+emu::BootPlan plan_kernel(const RunOptions& options, const Files& files, const devices::Pc& pc,
+                          const emu::MemoryLayout& memory) {
+  const uint64_t largest = memory.ram_size();
+  const std::vector<uint8_t> kernel = emu::read_image(files.kernel, largest);
+  std::vector<uint8_t> initrd;
+  if (!options.initrd.empty()) initrd = emu::read_image(options.initrd, largest);
+  const devices::DirectBootTables tables = pc.tables();
+  emu::BootPlan plan;
+  if (files.kernel_kind == ImageKind::linux_kernel) {
+    emu::LinuxBoot boot;
+    boot.kernel_name = files.kernel;
+    boot.kernel = kernel;
+    boot.initrd_name = options.initrd;
+    boot.initrd = initrd;
+    boot.command_line = options.append;
+    boot.entry = options.linux_64bit_entry ? emu::LinuxEntry::bits64 : emu::LinuxEntry::bits32;
+    boot.rsdp_address = tables.rsdp_address;
+    plan = emu::plan_linux(boot, memory);
+  } else {
+    emu::MultibootBoot boot;
+    boot.kernel_name = files.kernel;
+    boot.kernel = kernel;
+    boot.command_line = options.append;
+    std::vector<std::vector<uint8_t>> contents;
+    std::vector<std::string> names = files.modules;
+    if (!options.initrd.empty()) names.insert(names.begin(), options.initrd);
+    for (const std::string& name : names) contents.push_back(emu::read_image(name, largest));
+    for (size_t i = 0; i < names.size(); ++i) boot.modules.push_back({names[i], contents[i], names[i]});
+    plan = emu::plan_multiboot(boot, memory);
+  }
+  plan.chunks.insert(plan.chunks.end(), tables.chunks.begin(), tables.chunks.end());
+  return plan;
+}
+
+}  // namespace
+
+MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
+  const emu::MemoryLayout memory(uint64_t{options.memory_mib} << 20);
+  const Files files = sort_files(options);
+  if (files.kernel.empty() && files.rom.empty() && options.flat.empty() && files.disks.empty() && files.cdrom.empty() &&
+      files.floppy.empty())
+    throw UsageError("nothing to boot: name an IMAGE, --kernel, --disk, --cdrom, --floppy or --flat (see --help)");
+  if (files.kernel.empty() && (!options.initrd.empty() || !options.append.empty()))
+    throw UsageError("--initrd and --append need a kernel");
+
+  MachineSetup setup;
+  devices::PcConfig config;
+  config.ram_bytes = memory.ram_size();
+  config.rtc_start = rtc_start;
+  config.boot_order = boot_order(files.first);
+  std::string parts = fmt::format("memory {} MiB", options.memory_mib);
+  auto open = [&](const std::string& path, HostDiskImage::Mode mode) {
+    setup.images.push_back(std::make_unique<HostDiskImage>(path, mode));
+    parts += fmt::format(", {} bytes", setup.images.back()->size_bytes());
+    return setup.images.back().get();
+  };
+  for (const std::string& path : files.disks) {
+    parts += ", disk";
+    config.disks.push_back(open(path, image_mode(options.disk_mode)));
+  }
+  parts += ", cd";
+  config.cdrom = files.cdrom.empty() ? nullptr : open(files.cdrom, HostDiskImage::Mode::kReadOnly);
+  if (!files.floppy.empty()) {
+    parts += ", floppy";
+    config.floppy = open(files.floppy, image_mode(options.disk_mode));
+  }
+
+  std::vector<uint8_t> rom;
+  std::vector<devices::OptionRom> option_roms;
+  emu::BootPlan plan;
+  if (!files.rom.empty()) {
+    plan = emu::plan_rom(files.rom, emu::read_image(files.rom, kMaxRom));
+  } else if (files.kernel.empty() && options.flat.empty()) {
+    setup.has_firmware = true;
+    const std::string bios = options.bios.empty() ? kSeabios : options.bios;
+    plan = emu::plan_rom(bios, firmware_file(bios));
+    option_roms.push_back({"vgabios.bin", firmware_file(kVgaBios)});
+  }
+  if (!plan.roms.empty()) rom = plan.roms.front().bytes;
+  setup.pc = std::make_unique<devices::Pc>(config, rom, option_roms);
+  std::vector<uint8_t> flat_bytes;
+  if (!options.flat.empty()) {
+    const Flat flat = parse_flat(options.flat);
+    flat_bytes = emu::read_image(flat.path, memory.ram_size());
+    emu::FlatBoot boot;
+    boot.name = flat.path;
+    boot.image = flat_bytes;
+    boot.address = flat.address;
+    plan = emu::plan_flat(boot, memory);
+  } else if (!files.kernel.empty()) {
+    plan = plan_kernel(options, files, *setup.pc, memory);
+  }
+  setup.pc->start(std::move(plan));
+  setup.description = parts + fmt::format(", rom {} bytes", rom.size());
+  return setup;
+}
+
+}  // namespace understudy::tools

@@ -1,0 +1,52 @@
+// The `understudy` command.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "devices/host_disk_image.h"
+#include "emu/boot_plan.h"
+#include "emu/snapshot_file.h"
+#include "tools/cmd_run.h"
+#include "tools/run_session.h"
+#include "tools/serial_backend.h"
+
+using namespace understudy;
+
+namespace {
+
+int report(int code, const std::exception& error) {
+  fmt::print(stderr, "understudy: {}\n", error.what());
+  return code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("Understudy: a deterministic x86 PC in user space.");
+  app.name("understudy");
+  app.set_version_flag("--version", UNDERSTUDY_VERSION);
+  app.require_subcommand(1);
+  app.footer("`understudy SUBCOMMAND --help` explains a subcommand.");
+  std::function<int()> chosen;
+  tools::add_run_command(app, [&chosen](std::function<int()> carry_out) { chosen = std::move(carry_out); });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : tools::exit_code::kUsage;
+  }
+  try {
+    return chosen();
+  } catch (const tools::UsageError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const emu::BootError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const devices::DiskImageError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const emu::SnapshotError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const std::exception& error) {
+    return report(tools::exit_code::kInternal, error);
+  }
+}

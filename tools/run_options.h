@@ -1,0 +1,44 @@
+// What `understudy run` was asked to do, as plain data, and the command line that says so.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace understudy::tools {
+
+enum class DiskMode { write, snapshot, readonly };
+
+struct RunOptions {
+  std::vector<std::string> images;
+  std::string kernel, initrd, append;
+  std::vector<std::string> disks;
+  std::string cdrom, floppy;
+  std::string flat;  // IMAGE@ADDRESS
+  std::string bios;
+  bool linux_64bit_entry = false;
+  unsigned memory_mib = 128;
+  std::string serial = "stdio";
+  std::string serial1 = "none";
+  std::string debugcon = "none";
+  std::string screen = "none";
+  DiskMode disk_mode = DiskMode::snapshot;
+  std::optional<bool> paced;  // neither: paced when a user sits at a terminal
+  std::string rtc;            // now, or seconds since 1970
+  std::optional<bool> reboot;
+  std::optional<uint64_t> stop_at;
+  std::string until_serial;
+  std::string save, from_snapshot;
+  uint64_t digest_every = 0;
+  std::string json;
+  uint64_t slice = 0;  // for tests: chop the run into random slices of at most this many instructions
+  uint64_t slice_seed = 1;
+  std::string trace = "warning";
+  bool progress = true;
+};
+
+void add_run_options(CLI::App& command, RunOptions& options);
+
+}  // namespace understudy::tools

@@ -1,0 +1,205 @@
+#include "tools/run_session.h"
+
+#include <fmt/format.h>
+
+#include <csignal>
+
+#include "devices/isa_debug_exit.h"
+#include "tools/terminal.h"
+
+namespace understudy::tools {
+
+namespace {
+
+// Inputs are taken, and the host looked at, this often.
+constexpr uint64_t kPollInstructions = 500'000;
+// A serial line brings this much at a time: what its FIFO holds.
+constexpr size_t kSerialBurst = 16;
+// A paced machine that fell behind by more than this (the host was busy, or asleep) does not try to catch up.
+constexpr uint64_t kMaxLagNs = 200'000'000;
+
+volatile std::sig_atomic_t signalled = 0;
+
+extern "C" void note_signal(int) { signalled = 1; }
+
+}  // namespace
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = note_signal;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+  sigaction(SIGHUP, &action, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+}
+
+const char* to_string(RunExit exit) {
+  switch (exit) {
+    case RunExit::shutdown:
+      return "shutdown";
+    case RunExit::reset:
+      return "reset";
+    case RunExit::debug_exit:
+      return "debug-exit";
+    case RunExit::stop_at:
+      return "stop-at";
+    case RunExit::until_serial:
+      return "until-serial";
+    case RunExit::halted:
+      return "halted";
+    case RunExit::quit:
+      return "quit";
+    case RunExit::error:
+      break;
+  }
+  return "error";
+}
+
+RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool paced)
+    : options_(options),
+      setup_(setup),
+      machine_(setup.pc->machine()),
+      paced_(paced),
+      slice_state_(options.slice_seed * 2654435761u + 1) {
+  if (!options.until_serial.empty()) match_ = std::make_unique<SerialMatch>(options.until_serial);
+  if (options.screen == "text") {
+    if (options.serial == "stdio" || options.serial1 == "stdio")
+      throw UsageError("--screen text needs the terminal: give --serial another end, such as none or file:PATH");
+    screen_ = std::make_unique<ScreenConsole>(*setup.pc, wakeup_);
+  }
+  connect_serial("serial0", serial0_, options.serial);
+  connect_serial("serial1", serial1_, options.serial1);
+  connect_serial("debugcon", debugcon_, options.debugcon);
+}
+
+RunSession::~RunSession() {
+  for (const char* channel : {"serial0", "serial1", "debugcon"})
+    machine_.world().connect(machine_.world().channel(channel), {});
+}
+
+void RunSession::connect_serial(const std::string& channel, std::unique_ptr<SerialBackend>& backend,
+                                const std::string& spec) {
+  backend = open_serial(spec, wakeup_);
+  SerialMatch* match = channel == "serial0" ? match_.get() : nullptr;
+  machine_.world().connect(machine_.world().channel(channel),
+                           [this, end = backend.get(), match](std::span<const uint8_t> bytes) {
+                             end->write(bytes);
+                             if (match != nullptr && match->saw(bytes)) machine_.stop_with(emu::MachineStop::asked);
+                           });
+}
+
+void RunSession::feed_inputs() {
+  emu::World& world = machine_.world();
+  for (const auto& [channel, backend] : {std::pair{"serial0", serial0_.get()}, std::pair{"serial1", serial1_.get()}}) {
+    const std::vector<uint8_t> bytes = backend->take(kSerialBurst);
+    if (!bytes.empty()) world.post(world.channel(channel), bytes);
+  }
+  if (screen_) screen_->type_waiting_keys();
+}
+
+uint64_t RunSession::next_stop() {
+  uint64_t stop = machine_.icount() + kPollInstructions;
+  if (options_.slice != 0) {
+    if (slice_end_ <= machine_.icount()) {
+      slice_state_ = slice_state_ * 6364136223846793005ull + 1442695040888963407ull;
+      slice_end_ = machine_.icount() + 1 + (slice_state_ >> 33) % options_.slice;
+    }
+    stop = std::min(stop, slice_end_);
+  }
+  if (options_.stop_at) stop = std::min(stop, std::max(*options_.stop_at, machine_.icount()));
+  if (options_.digest_every != 0)
+    stop = std::min(stop, (machine_.icount() / options_.digest_every + 1) * options_.digest_every);
+  return stop;
+}
+
+// Waits until the host's clock has reached the guest's. False when something else is to be done first.
+bool RunSession::keep_pace() {
+  const uint64_t guest_ns = machine_.time().ns_at(machine_.icount()) - started_ns_;
+  const auto due = started_ + std::chrono::nanoseconds(guest_ns);
+  const auto now = HostClock::now();
+  if (due > now) {
+    wakeup_.wait_until(due);
+    return HostClock::now() >= due;
+  }
+  if (now - due > std::chrono::nanoseconds(kMaxLagNs)) started_ += (now - due);
+  return true;
+}
+
+bool RunSession::quit_asked() const {
+  return signalled != 0 || serial0_->wants_quit() || serial1_->wants_quit() || (screen_ && screen_->wants_quit());
+}
+
+RunResult RunSession::result(RunExit exit, int code) {
+  RunResult result;
+  result.exit = exit;
+  result.code = code;
+  result.icount = machine_.icount();
+  result.virtual_ns = machine_.time().ns_at(machine_.icount());
+  result.digest = machine_.digest();
+  return result;
+}
+
+std::optional<RunResult> RunSession::over(emu::MachineStop stop) {
+  using emu::MachineStop;
+  switch (stop) {
+    case MachineStop::shutdown:
+      return result(RunExit::shutdown, 0);
+    case MachineStop::debug_exit:
+      return result(RunExit::debug_exit, devices::IsaDebugExit::process_exit_code(setup_.pc->debug_exit_code()));
+    case MachineStop::halted:
+      if (paced_) return std::nullopt;
+      return result(RunExit::halted, exit_code::kHalted);
+    case MachineStop::reset:
+      if (options_.reboot.value_or(setup_.has_firmware)) {
+        setup_.pc->reset();
+        return std::nullopt;
+      }
+      return result(RunExit::reset, exit_code::kReset);
+    case MachineStop::asked:
+      if (match_ && match_->matched()) return result(RunExit::until_serial, 0);
+      return std::nullopt;
+    case MachineStop::limit:
+    case MachineStop::idle:
+      return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+RunResult RunSession::run() {
+  started_ = HostClock::now();
+  const auto begin = started_;
+  started_ns_ = machine_.time().ns_at(machine_.icount());
+  auto ended = [&](RunResult finished) {
+    finished.wall_s = std::chrono::duration<double>(HostClock::now() - begin).count();
+    if (screen_) screen_->show();
+    return finished;
+  };
+  while (true) {
+    if (quit_asked()) return ended(result(RunExit::quit, exit_code::kQuit));
+    if (options_.stop_at && machine_.icount() >= *options_.stop_at) return ended(result(RunExit::stop_at, 0));
+    feed_inputs();
+    const emu::MachineStop stop =
+        machine_.run(next_stop(), paced_ ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
+    if (auto finished = over(stop)) return ended(std::move(*finished));
+    if (screen_) screen_->show_sometimes();
+    if (options_.digest_every != 0 && machine_.icount() % options_.digest_every == 0 &&
+        stop == emu::MachineStop::limit) {
+      const emu::Digest digest = machine_.digest();
+      fmt::print(stderr, "digest {} {:016x} cpu {:016x} ram {:016x} devices {:016x}\n", machine_.icount(), digest.all,
+                 digest.cpu, digest.ram, digest.devices);
+    }
+    if (!paced_) continue;
+    if (stop == emu::MachineStop::idle || stop == emu::MachineStop::halted) {
+      // Halted: host time passes, then as much virtual time.
+      const uint64_t now_ns = machine_.time().ns_at(machine_.icount());
+      const uint64_t due_ns = std::min(machine_.idle_until_ns(), now_ns + kMaxLagNs);
+      wakeup_.wait_until(started_ + std::chrono::nanoseconds(due_ns - started_ns_));
+      const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(HostClock::now() - started_).count();
+      machine_.skip_idle(std::max(now_ns, std::min(due_ns, started_ns_ + static_cast<uint64_t>(passed))));
+    } else {
+      keep_pace();
+    }
+  }
+}
+
+}  // namespace understudy::tools
