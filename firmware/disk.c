@@ -225,6 +225,7 @@ static struct {
 } prd[4] __attribute__((aligned(64)));
 
 static bool transfer(bool to_memory, uint32_t lba, uint8_t sectors, bool ext) {
+  serve_pending();
   irqs = 0;
   outl((uint16_t)(bus_master + 4), (uint32_t)prd);
   outb(bus_master, to_memory ? 8 : 0);
