@@ -162,7 +162,8 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
     refresh_fast_limit();
   }
   if (engine_step_ == Step::second) return pause(Pause::step_done);
-  if (stop_requested_ || icount_ >= limit_ || accepts_interrupt()) return pause(Pause::boundary);
+  if (stop_requested_ || icount_ >= limit_ || accepts_interrupt() || blocks_.nearly_full())
+    return pause(Pause::boundary);
 
   const bool stepping = io_step_ == Step::first || engine_step_ == Step::first;
   uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(record->count, limit_ - icount_));
@@ -202,6 +203,7 @@ void Cpu::refresh_fast_limit() {
 CpuStop Cpu::run(uint64_t limit) {
   limit_ = limit;
   stop_requested_ = false;
+  mmu_.retry_mixed_pages();
   while (true) {
     if (stop_requested_) return CpuStop::request;
     if (accepts_interrupt()) {

@@ -25,6 +25,8 @@ void CpuHooks::install(Cpu& cpu) {
   auto translated = +[](Uc, uc_tb* block, uc_tb*, void* context) {
     Cpu& self = cpu_of(context);
     self.guarded([&] { self.blocks_.translated(block->pc, block->size, block->icount); });
+    // Out of records: the next block finds that it needs care, and run() starts over with none.
+    if (self.blocks_.nearly_full()) self.fast_limit_ = 0;
   };
   auto fill = +[](Uc, uint64_t linear, uc_mem_type type, uc_tlb_entry* entry, void* context) -> bool {
     Cpu& self = cpu_of(context);

@@ -84,17 +84,6 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
       if (++recent_turns_ >= kTurnWindow) {
         recent_turns_ = 0;
         std::fill(turns_.begin(), turns_.end(), uint8_t{0});
-        // Mixed pages get another chance: what was code beside data may be plain data by now.
-        for (const uint32_t index : mixed_pages_) {
-          if (states_[index] != State::mixed || index == page / kPageSize) continue;
-          const uint64_t mixed = uint64_t{index} * kPageSize;
-          if (runs_on(running, mixed)) continue;
-          drop_code(mixed);
-          engine_.forbid_fetches(mixed);
-          engine_.forbid_writes(mixed);
-          states_[index] = State::untouched;
-        }
-        std::erase_if(mixed_pages_, [this](uint32_t index) { return states_[index] != State::mixed; });
       }
       uint8_t& turns = turns_[page / kPageSize];
       if (t.executable && ++turns >= kTurnsToMixed) {
@@ -154,6 +143,17 @@ void Mmu::make_mixed(uint64_t physical_page) {
   ++statistics_.to_mixed;
   // Blocks of more than one instruction must go.
   drop_code(physical_page);
+}
+
+void Mmu::retry_mixed_pages() {
+  for (const uint32_t index : mixed_pages_) {
+    const uint64_t page = uint64_t{index} * kPageSize;
+    drop_code(page);
+    engine_.forbid_fetches(page);
+    engine_.forbid_writes(page);
+    states_[index] = State::untouched;
+  }
+  mixed_pages_.clear();
 }
 
 bool Mmu::is_mixed_code(uint64_t linear) {

@@ -63,6 +63,8 @@ class Mmu : public LinearMemory {
   void end_io();
 
   void make_mixed(uint64_t physical_page);
+  // Between runs: mixed pages start afresh, since what was code beside data may be plain code by now.
+  void retry_mixed_pages();
   bool is_mixed_code(uint64_t linear);
   // The engine's own walker ran the instruction at `linear`: its page holds translated code now.
   void note_code(uint64_t linear);

@@ -255,7 +255,7 @@ void run_user(void (*code)(void)) {
 }
 
 // ---- chips ----
-static void pic_init(void) {
+void pic_init(void) {
   outb(kPic1, 0x11);
   outb(kPic2, 0x11);
   outb(kPic1 + 1, 0x20);

@@ -198,6 +198,7 @@ void say_trap(const char* what);  // "what: #PF error 0x7" from `trap`
 bool expect_trap(word vector, word error, const char* what);  // says and checks it
 
 // ---- chips that many guests touch ----
+void pic_init(void);  // vectors 0x20-0x2f, all masked; the runtime has done it
 void pic_unmask(int irq);
 void pic_mask_all(void);
 void pic_eoi(int irq);
