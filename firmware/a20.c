@@ -1,5 +1,6 @@
-// Shows the A20 gate: with it closed, address bit 20 reads as 0 for every access, with it open memory is flat; closed and
-// opened through port 0x92 and through the 8042's output port. Linked at 2 MiB, so that its own addresses have bit 20 clear.
+// Shows the A20 gate: with it closed, address bit 20 reads as 0 for every access, with it open memory is flat; closed
+// and opened through port 0x92 and through the 8042's output port. Linked at 2 MiB, so that its own addresses have bit
+// 20 clear.
 //
 // On a PC either source opens the gate; in QEMU the last one written decides. The order of the steps fits both.
 #include "runtime.h"
@@ -53,7 +54,8 @@ int main(void) {
   check_value(run_at(odd + 64), 1, "code above is the code below");
   volatile uint32_t* straddle = (volatile uint32_t*)0x4ffffe;  // wraps from 4fffff to 400000
   *straddle = 0xaabbccdd;
-  check(((volatile uint8_t*)even)[0] == 0xbb && ((volatile uint8_t*)0x4fffff)[0] == 0xcc, "a word across 0x500000 wraps");
+  check(((volatile uint8_t*)even)[0] == 0xbb && ((volatile uint8_t*)0x4fffff)[0] == 0xcc,
+        "a word across 0x500000 wraps");
   even[1000] = 0x77777777;
   uint32_t from = 0x500000 + 4000, to = 0x600000, count = 2;
   __asm__ volatile("rep movsl" : "+S"(from), "+D"(to), "+c"(count)::"memory");

@@ -1,12 +1,27 @@
-// Shows the local APIC and the I/O APIC: enabling, the timer's one-shot and periodic modes with divide values against the
-// PIT, masking, the task priority, self-IPIs with nested priorities, ISR and IRR, EOI, and the PIT routed through the I/O
-// APIC with the 8259s masked (ISA IRQ 0 is pin 2 on a PC). SDM vol. 3A, chapter 11; 82093AA datasheet.
+// Shows the local APIC and the I/O APIC: enabling, the timer's one-shot and periodic modes with divide values against
+// the PIT, masking, the task priority, self-IPIs with nested priorities, ISR and IRR, EOI, and the PIT routed through
+// the I/O APIC with the 8259s masked (ISA IRQ 0 is pin 2 on a PC). SDM vol. 3A, chapter 11; 82093AA datasheet.
 #include "runtime.h"
 
 enum {
-  kId = 0x20, kVersion = 0x30, kTpr = 0x80, kPpr = 0xa0, kEoi = 0xb0, kSvr = 0xf0, kIsr = 0x100, kIrr = 0x200, kEsr = 0x280,
-  kIcrLow = 0x300, kIcrHigh = 0x310, kLvtTimer = 0x320, kLvtLint0 = 0x350, kLvtLint1 = 0x360, kLvtError = 0x370,
-  kInitial = 0x380, kCurrent = 0x390, kDivide = 0x3e0,
+  kId = 0x20,
+  kVersion = 0x30,
+  kTpr = 0x80,
+  kPpr = 0xa0,
+  kEoi = 0xb0,
+  kSvr = 0xf0,
+  kIsr = 0x100,
+  kIrr = 0x200,
+  kEsr = 0x280,
+  kIcrLow = 0x300,
+  kIcrHigh = 0x310,
+  kLvtTimer = 0x320,
+  kLvtLint0 = 0x350,
+  kLvtLint1 = 0x360,
+  kLvtError = 0x370,
+  kInitial = 0x380,
+  kCurrent = 0x390,
+  kDivide = 0x3e0,
 };
 enum { kTimerVector = 0x40, kLow = 0x51, kHigh = 0x91, kPitVector = 0x60, kMasked = 0x10000, kPeriodic = 0x20000 };
 
@@ -106,7 +121,8 @@ static uint32_t counts_in_10_ms(uint32_t divide) {
 static bool about(uint32_t a, uint32_t b) { return a > b / 2 && a < b * 2; }
 
 static void timer(void) {
-  const uint32_t by_1 = counts_in_10_ms(0xb), by_4 = counts_in_10_ms(1), by_16 = counts_in_10_ms(3), by_128 = counts_in_10_ms(0xa);
+  const uint32_t by_1 = counts_in_10_ms(0xb), by_4 = counts_in_10_ms(1), by_16 = counts_in_10_ms(3),
+                 by_128 = counts_in_10_ms(0xa);
   check(by_1 > 10000, "the timer counts");
   check(about(by_4, by_1 / 4) && about(by_16, by_1 / 16) && about(by_128, by_1 / 128), "divide values");
   check_value(get(kCurrent), 0, "an initial count of 0 stops it");
@@ -145,7 +161,8 @@ static void priorities(void) {
   open_window();
   open_window();
   say("order: %x %x %x %x\n", trail[0], trail[1], trail[2], trail[3]);
-  check(traced == 4 && trail[0] == 0x51 && trail[1] == 0x91 && trail[2] == 0x52 && trail[3] == 0x53, "nested by priority");
+  check(traced == 4 && trail[0] == 0x51 && trail[1] == 0x91 && trail[2] == 0x52 && trail[3] == 0x53,
+        "nested by priority");
   check(isr_inside == 1, "ISR inside");
   check_value(ppr_inside, 0x50, "PPR inside");
   set(kTpr, 0x90);

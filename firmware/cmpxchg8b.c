@@ -1,6 +1,6 @@
-// Shows CMPXCHG8B (and CMPXCHG16B in long mode): memory and register results, that it changes ZF alone while CF, PF, AF,
-// SF and OF survive from whatever instruction came before it in the same block, that jumps behind it see that, that it
-// writes even when the comparison fails (so a read-only page faults), and its faults. SDM vol. 2, CMPXCHG8B.
+// Shows CMPXCHG8B (and CMPXCHG16B in long mode): memory and register results, that it changes ZF alone while CF, PF,
+// AF, SF and OF survive from whatever instruction came before it in the same block, that jumps behind it see that, that
+// it writes even when the comparison fails (so a read-only page faults), and its faults. SDM vol. 2, CMPXCHG8B.
 //
 // QEMU 7.2 fails this guest unless it runs one instruction a block (-singlestep): it reads stale flags otherwise.
 #include "runtime.h"
@@ -12,34 +12,41 @@ static uint64_t memory[4] __attribute__((aligned(16)));
 
 typedef void Run(struct Case*);
 // `before` computes flags from x in SI and y in BP.
-#define OP(name, before, instruction)                                                                      \
-  static void name(struct Case* t) {                                                                               \
-    static struct Case s; /* not on the stack, which the code moves */                                             \
-    s = *t;                                                                                                        \
-    static word flags_out, a_out, d_out;                                                                           \
-    __asm__ volatile(                                                                                              \
-        "push %%" R "bx; push %%" R "bp; mov %[x], %%" R "si; mov %[y], %%" R "bp; mov %[b], %%" R "bx;"           \
-        "push %[f]; popf;" before instruction "pushf; pop %[fo]; pop %%" R "bp; pop %%" R "bx;"             \
-        "mov %%" R "ax, %[ao]; mov %%" R "dx, %[dd]"                                                               \
-        : [fo] "=m"(flags_out), [ao] "=m"(a_out), [dd] "=m"(d_out), "+a"(s.a), "+d"(s.d)                           \
-        : [x] "m"(s.x), [y] "m"(s.y), [b] "m"(s.b), [f] "m"(s.flags), "c"(s.c)                                     \
-        : "si", "memory", "cc");                                                                                   \
+#define OP(name, before, instruction)                                                                           \
+  static void name(struct Case* t) {                                                                            \
+    static struct Case s; /* not on the stack, which the code moves */                                          \
+    s = *t;                                                                                                     \
+    static word flags_out, a_out, d_out;                                                                        \
+    __asm__ volatile("push %%" R "bx; push %%" R "bp; mov %[x], %%" R "si; mov %[y], %%" R "bp; mov %[b], %%" R \
+                     "bx;"                                                                                      \
+                     "push %[f]; popf;" before instruction "pushf; pop %[fo]; pop %%" R "bp; pop %%" R          \
+                     "bx;"                                                                                      \
+                     "mov %%" R "ax, %[ao]; mov %%" R "dx, %[dd]"                                               \
+                     : [fo] "=m"(flags_out), [ao] "=m"(a_out), [dd] "=m"(d_out), "+a"(s.a), "+d"(s.d)           \
+                     : [x] "m"(s.x), [y] "m"(s.y), [b] "m"(s.b), [f] "m"(s.flags), "c"(s.c)                     \
+                     : "si", "memory", "cc");                                                                   \
     t->a = a_out;                                                                                               \
     t->d = d_out;                                                                                               \
     t->flags = flags_out;                                                                                       \
   }
-#define BOTH(name, before)                                        \
-  OP(name##_alone, before, "")                                \
-  OP(name##_8, before, "cmpxchg8b memory; ")                  \
-  OP(name##_lock, before, "lock cmpxchg8b memory; ")          \
+#define BOTH(name, before)                           \
+  OP(name##_alone, before, "")                       \
+  OP(name##_8, before, "cmpxchg8b memory; ")         \
+  OP(name##_lock, before, "lock cmpxchg8b memory; ") \
   WIDE(OP(name##_16, before, "lock cmpxchg16b memory; "))
 #if defined(__x86_64__)
 #define WIDE(x) x
-#define ROW(name, text) {text, name##_alone, {name##_8, name##_lock, name##_16}}
+#define ROW(name, text)                                      \
+  {                                                          \
+    text, name##_alone, { name##_8, name##_lock, name##_16 } \
+  }
 enum { kForms = 3 };
 #else
 #define WIDE(x)
-#define ROW(name, text) {text, name##_alone, {name##_8, name##_lock, 0}}
+#define ROW(name, text)                              \
+  {                                                  \
+    text, name##_alone, { name##_8, name##_lock, 0 } \
+  }
 enum { kForms = 2 };
 #endif
 BOTH(popf, "")
@@ -65,9 +72,9 @@ static const struct {
   const char* name;
   Run* alone;
   Run* run[kForms + 1];
-} kRows[] = {ROW(popf, "popf"), ROW(add, "add"),   ROW(sub, "sub"),   ROW(cmp, "cmp"),  ROW(cmpb, "cmp byte"),
-             ROW(adc, "adc"),   ROW(sbb, "sbb"),   ROW(inc, "inc"),   ROW(dec, "dec word"), ROW(and, "and, stc"),
-             ROW(test, "test"), ROW(shl, "shl"),   ROW(sar, "sar"),   ROW(rcr, "add, rcr"), ROW(neg, "neg"),
+} kRows[] = {ROW(popf, "popf"), ROW(add, "add"),    ROW(sub, "sub"),      ROW(cmp, "cmp"),      ROW(cmpb, "cmp byte"),
+             ROW(adc, "adc"),   ROW(sbb, "sbb"),    ROW(inc, "inc"),      ROW(dec, "dec word"), ROW(and, "and, stc"),
+             ROW(test, "test"), ROW(shl, "shl"),    ROW(sar, "sar"),      ROW(rcr, "add, rcr"), ROW(neg, "neg"),
              ROW(mul, "imul"),  ROW(bt, "cmp, bt"), ROW(popcnt, "popcnt")};
 static const word kValues[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fffffff, 0x80000000, 0xffffffff, 0x12345678};
 
@@ -99,7 +106,8 @@ static void preserved(void) {
             uint64_t low = wide ? 0x55556666 : 0x7777888855556666, high = wide ? 0x77778888 : before[1];
             if (equal && (memory[0] != low || memory[1] != high)) ++wrong;
             if (!equal && (memory[0] != before[0] || memory[1] != before[1])) ++wrong;
-            if (!equal && (t.a != (wide ? before[0] : (uint32_t)before[0]) || t.d != (wide ? before[1] : before[0] >> 32)))
+            if (!equal &&
+                (t.a != (wide ? before[0] : (uint32_t)before[0]) || t.d != (wide ? before[1] : before[0] >> 32)))
               ++wrong;
             if (equal && (t.a != in.a || t.d != in.d)) ++wrong;
             sum = crc32(sum, memory, 16);
@@ -115,20 +123,26 @@ static void preserved(void) {
 }
 
 // Loops and jumps that depend on flags from before the instruction.
-ASM_FUNCTION(carry_chain, "push %" R "bx; push %" R "si; push %" R "di; xor %esi, %esi; mov $1000, %edi; clc;"
-                          "1: mov $5, %eax; mov $0, %edx; mov $7, %ebx; mov $0, %ecx;"
-                          "rcl $1, %esi; cmpxchg8b memory; rcl $1, %esi; xor $0x80000001, %esi; cmpxchg8b memory;"
-                          "add %esi, %esi; cmpxchg8b memory; jc 2f; xor $0x1234567, %esi; 2: cmpxchg8b memory; adc $3, %esi;"
-                          "dec %edi; cmpxchg8b memory + 8; "
-                          "mov %edi, %edi; test %edi, %edi; jnz 1b;"
-                          "mov %esi, %eax; pop %" R "di; pop %" R "si; pop %" R "bx; ret")
-ASM_FUNCTION(counter, "push %" R "bx; push %" R "si; mov $2000, %esi; 1: mov memory, %eax; mov memory + 4, %edx;"
-                      "2: mov %eax, %ebx; mov %edx, %ecx; add $0x40000001, %ebx; adc $0, %ecx; lock cmpxchg8b memory; jnz 2b;"
-                      "dec %esi; jnz 1b; pop %" R "si; pop %" R "bx; ret")
+ASM_FUNCTION(carry_chain,
+             "push %" R "bx; push %" R "si; push %" R
+             "di; xor %esi, %esi; mov $1000, %edi; clc;"
+             "1: mov $5, %eax; mov $0, %edx; mov $7, %ebx; mov $0, %ecx;"
+             "rcl $1, %esi; cmpxchg8b memory; rcl $1, %esi; xor $0x80000001, %esi; cmpxchg8b memory;"
+             "add %esi, %esi; cmpxchg8b memory; jc 2f; xor $0x1234567, %esi; 2: cmpxchg8b memory; adc $3, %esi;"
+             "dec %edi; cmpxchg8b memory + 8; "
+             "mov %edi, %edi; test %edi, %edi; jnz 1b;"
+             "mov %esi, %eax; pop %" R "di; pop %" R "si; pop %" R "bx; ret")
+ASM_FUNCTION(counter,
+             "push %" R "bx; push %" R
+             "si; mov $2000, %esi; 1: mov memory, %eax; mov memory + 4, %edx;"
+             "2: mov %eax, %ebx; mov %edx, %ecx; add $0x40000001, %ebx; adc $0, %ecx; lock cmpxchg8b memory; jnz 2b;"
+             "dec %esi; jnz 1b; pop %" R "si; pop %" R "bx; ret")
 
-ASM_FUNCTION(on_read_only, "xor %eax, %eax; xor %edx, %edx; xor %ebx, %ebx; xor %ecx, %ecx; cmpxchg8b 0x40000ff8; int $0x80")
+ASM_FUNCTION(on_read_only,
+             "xor %eax, %eax; xor %edx, %edx; xor %ebx, %ebx; xor %ecx, %ecx; cmpxchg8b 0x40000ff8; int $0x80")
 ASM_FUNCTION(on_absent, "mov $1, %eax; cmpxchg8b 0x40001000; int $0x80")
-ASM_FUNCTION(straddling, "xor %eax, %eax; xor %edx, %edx; mov $-1, %ebx; mov $-1, %ecx; cmpxchg8b 0x40000ffc; int $0x80")
+ASM_FUNCTION(straddling,
+             "xor %eax, %eax; xor %edx, %edx; mov $-1, %ebx; mov $-1, %ecx; cmpxchg8b 0x40000ffc; int $0x80")
 ASM_FUNCTION(of_register, ".byte 0x0f, 0xc7, 0xc8; int $0x80")
 #if defined(__x86_64__)
 ASM_FUNCTION(misaligned, "cmpxchg16b memory + 8; int $0x80")

@@ -1,5 +1,6 @@
 // A CPU-bound benchmark: a sieve, a sort, hashing, string search, matrix products and a small interpreter, all integer
-// code of a C compiler, no device but the console at the end. About 1.7 G instructions; the results are checked by sums.
+// code of a C compiler, no device but the console at the end. About 1.7 G instructions; the results are checked by
+// sums.
 #include "runtime.h"
 
 enum { kRounds = 9 };
@@ -61,9 +62,7 @@ static uint32_t sorting(uint32_t seed) {
 }
 
 // ---- hash table and checksum ----
-static struct {
-  uint32_t key, value;
-} table[1 << 15];
+static struct { uint32_t key, value; } table[1 << 15];
 static uint32_t hashing(uint32_t seed) {
   memset(table, 0, sizeof table);
   random_state = seed;
@@ -106,8 +105,8 @@ static uint32_t products(uint32_t seed) {
 enum { kPush, kAdd, kAddUnder, kMul, kDup, kSwap, kLess, kJumpIfNot, kJump, kHalt };
 static uint32_t interpret(uint32_t n) {
   // for (sum = 0, i = 0; i < n; ++i) sum = sum * 3 + i, as (sum, i) on the stack
-  const uint32_t code[] = {kPush, 0, kPush, 0, kDup, kPush, n, kLess, kJumpIfNot, 21, kSwap, kPush, 3, kMul,
-                           kSwap, kAddUnder, kPush, 1, kAdd, kJump, 4, kHalt};
+  const uint32_t code[] = {kPush, 0, kPush, 0,     kDup,      kPush, n, kLess, kJumpIfNot, 21, kSwap,
+                           kPush, 3, kMul,  kSwap, kAddUnder, kPush, 1, kAdd,  kJump,      4,  kHalt};
   uint32_t stack[16], *top = stack;
   for (const uint32_t* pc = code;;) {
     switch (*pc++) {

@@ -9,15 +9,20 @@ static volatile uint32_t steps, places, hits[3], last_dr6;
 static volatile word trail[64];
 extern uint8_t plain[], plain_end[], bp_one[], bp_two[], bp_three[], behind_ss[], behind_pop_ss[];
 
-ASM_FUNCTION(stepped_plain, "pushf; orl $0x100, (%esp); popf; .globl plain; plain: nop; inc %eax; xor %ecx, %ecx; jmp 1f; nop; 1: "
-                            "call 2f; pushf; andl $~0x100, (%esp); popf; .globl plain_end; plain_end: nop; ret; 2: ret")
-ASM_FUNCTION(stepped_rep, "push %edi; mov $buffer, %edi; mov $5, %ecx; cld; pushf; orl $0x100, (%esp); popf; rep stosb;"
-                          "pushf; andl $~0x100, (%esp); popf; pop %edi; ret")
-ASM_FUNCTION(stepped_ss, "mov %ss, %ecx; pushf; orl $0x100, (%esp); popf; mov %ecx, %ss; .globl behind_ss; behind_ss: nop; push %ss; pop %ss;"
-                         ".globl behind_pop_ss; behind_pop_ss: nop; pushf; andl $~0x100, (%esp); popf; ret")
+ASM_FUNCTION(stepped_plain,
+             "pushf; orl $0x100, (%esp); popf; .globl plain; plain: nop; inc %eax; xor %ecx, %ecx; jmp 1f; nop; 1: "
+             "call 2f; pushf; andl $~0x100, (%esp); popf; .globl plain_end; plain_end: nop; ret; 2: ret")
+ASM_FUNCTION(stepped_rep,
+             "push %edi; mov $buffer, %edi; mov $5, %ecx; cld; pushf; orl $0x100, (%esp); popf; rep stosb;"
+             "pushf; andl $~0x100, (%esp); popf; pop %edi; ret")
+ASM_FUNCTION(stepped_ss,
+             "mov %ss, %ecx; pushf; orl $0x100, (%esp); popf; mov %ecx, %ss; .globl behind_ss; behind_ss: nop; push "
+             "%ss; pop %ss;"
+             ".globl behind_pop_ss; behind_pop_ss: nop; pushf; andl $~0x100, (%esp); popf; ret")
 ASM_FUNCTION(stepped_int, "pushf; orl $0x100, (%esp); popf; int $0x81; nop; pushf; andl $~0x100, (%esp); popf; ret")
-ASM_FUNCTION(with_breakpoints, "xor %eax, %eax; .globl bp_one; bp_one: inc %eax; mov $5, %ecx; .globl bp_two; bp_two: add %ecx, %eax;"
-                               "dec %ecx; jnz bp_two; .globl bp_three; bp_three: ret")
+ASM_FUNCTION(with_breakpoints,
+             "xor %eax, %eax; .globl bp_one; bp_one: inc %eax; mov $5, %ecx; .globl bp_two; bp_two: add %ecx, %eax;"
+             "dec %ecx; jnz bp_two; .globl bp_three; bp_three: ret")
 uint8_t buffer[16];
 
 static void on_step(struct Frame* f) {

@@ -1,6 +1,6 @@
-// Shows the IDE disk: IDENTIFY, PIO reads and writes with LBA28 and LBA48, MULTIPLE, flush, errors, interrupts on IRQ 14, an
-// absent drive, bus-master DMA with scatter/gather in both directions, and code that arrives by DMA over code that ran.
-// ATA-6; PIIX3 datasheet (bus master). Wants a zero-filled scratch disk of 8 MiB as the first IDE disk.
+// Shows the IDE disk: IDENTIFY, PIO reads and writes with LBA28 and LBA48, MULTIPLE, flush, errors, interrupts on IRQ
+// 14, an absent drive, bus-master DMA with scatter/gather in both directions, and code that arrives by DMA over code
+// that ran. ATA-6; PIIX3 datasheet (bus master). Wants a zero-filled scratch disk of 8 MiB as the first IDE disk.
 #include "runtime.h"
 
 enum { kData = 0x1f0, kError, kCount, kLba0, kLba1, kLba2, kDevice, kCommand, kControl = 0x3f6 };
@@ -97,7 +97,8 @@ static void pio(void) {
     memset(other, 0, sizeof other);
     start28(0x20, kPlaces[i].lba, kPlaces[i].count);
     right &= read_blocks(other, kPlaces[i].count, 1);
-    say("lba %u, %u sectors, sum %08x: ", kPlaces[i].lba, (uint32_t)kPlaces[i].count, crc32(0, other, kPlaces[i].count * 512u));
+    say("lba %u, %u sectors, sum %08x: ", kPlaces[i].lba, (uint32_t)kPlaces[i].count,
+        crc32(0, other, kPlaces[i].count * 512u));
     check(right && memcmp(buffer, other, kPlaces[i].count * 512u) == 0, "LBA28 writes and reads");
     start48(0x24, kPlaces[i].lba, kPlaces[i].count);
     memset(other, 0, sizeof other);
@@ -220,9 +221,7 @@ static bool find_bus_master(void) {
   return false;
 }
 
-static struct {
-  uint32_t address, count;
-} prd[4] __attribute__((aligned(64)));
+static struct { uint32_t address, count; } prd[4] __attribute__((aligned(64)));
 
 static bool transfer(bool to_memory, uint32_t lba, uint8_t sectors, bool ext) {
   serve_pending();
@@ -258,7 +257,8 @@ static void dma(void) {
   prd[2].address = (uint32_t)other + 2048;
   prd[2].count = 0x80000000 | 1024;
   check(transfer(true, 5000, 8, false), "read DMA in three pieces");
-  check(!memcmp(other + 1536, buffer, 1024) && !memcmp(other, buffer + 512, 2048) && !memcmp(other + 1024, buffer + 1536, 1024),
+  check(!memcmp(other + 1536, buffer, 1024) && !memcmp(other, buffer + 512, 2048) &&
+            !memcmp(other + 1024, buffer + 1536, 1024),
         "each where it belongs");
   uint32_t* big = (uint32_t*)0x800000;
   for (uint32_t i = 0; i < 32768; ++i) big[i] = i * 2654435761u;

@@ -1,7 +1,7 @@
 // Shows the results and arithmetic flags of the integer instructions against a reference in C written from the manual
-// (SDM vol. 2): every operation and operand size over a table of edge values, with carry clear and set, alone and behind
-// another instruction whose flags it keeps in part; conditions; decimal adjustment. Flags which the manual leaves
-// undefined are not looked at. Prints a checksum for each operation.
+// (SDM vol. 2): every operation and operand size over a table of edge values, with carry clear and set, alone and
+// behind another instruction whose flags it keeps in part; conditions; decimal adjustment. Flags which the manual
+// leaves undefined are not looked at. Prints a checksum for each operation.
 #include "runtime.h"
 
 #if defined(__x86_64__)
@@ -23,25 +23,25 @@ struct Case {
 // What the manual says: `a`, `b`, `c` are the low `bits` of AX, DX, CX afterwards.
 struct Result {
   struct Case out;
-  word undefined;            // flags
+  word undefined;  // flags
   bool write_a, write_b, write_c;
-  bool skip;                 // nothing is defined
+  bool skip;  // nothing is defined
 };
 
 // ---- the machine's side ----
 typedef void Run(struct Case*);
-#define OP(name, text)                                                                   \
-  static void name(struct Case* t) {                                                     \
-    __asm__ volatile("push %3; popf; " text "; pushf; pop %3"                            \
+#define OP(name, text)                                                                      \
+  static void name(struct Case* t) {                                                        \
+    __asm__ volatile("push %3; popf; " text "; pushf; pop %3"                               \
                      : "+a"(t->a), "+d"(t->b), "+c"(t->c), "+D"(t->flags)::"memory", "cc"); \
   }
 #define SIZES(op, b, w, l, q) OP(op##_b, b) OP(op##_w, w) OP(op##_l, l) Q(OP(op##_q, q))
 #define WIDE_SIZES(op, w, l, q) OP(op##_w, w) OP(op##_l, l) Q(OP(op##_q, q))
 #define BINARY(op) SIZES(op, #op " %%dl, %%al", #op " %%dx, %%ax", #op " %%edx, %%eax", #op " %%rdx, %%rax")
 #define UNARY(op) SIZES(op, #op " %%al", #op " %%ax", #op " %%eax", #op " %%rax")
-#define SHIFT(op)                                                                        \
+#define SHIFT(op)                                                                         \
   SIZES(op, #op " %%cl, %%al", #op " %%cl, %%ax", #op " %%cl, %%eax", #op " %%cl, %%rax") \
-  SIZES(op##1, #op " $1, %%al", #op " $1, %%ax", #op " $1, %%eax", #op " $1, %%rax")     \
+  SIZES(op##1, #op " $1, %%al", #op " $1, %%ax", #op " $1, %%eax", #op " $1, %%rax")      \
   SIZES(op##3, #op " $3, %%al", #op " $3, %%ax", #op " $3, %%eax", #op " $3, %%rax")
 #define WIDE(op) WIDE_SIZES(op, #op " %%dx, %%ax", #op " %%edx, %%eax", #op " %%rdx, %%rax")
 #define DOUBLE_SHIFT(op) WIDE_SIZES(op, #op " %%cl, %%dx, %%ax", #op " %%cl, %%edx, %%eax", #op " %%cl, %%rdx, %%rax")
@@ -59,7 +59,7 @@ BINARY(xadd)
 UNARY(inc)
 UNARY(dec)
 UNARY(neg)
-UNARY(not)
+UNARY(not )
 SHIFT(shl)
 SHIFT(shr)
 SHIFT(sar)
@@ -107,7 +107,9 @@ static struct Result start(const struct Case* in, int bits) {
   return r;
 }
 
-static void set_flags(struct Result* r, word which, word value) { r->out.flags = (r->out.flags & ~which) | (value & which); }
+static void set_flags(struct Result* r, word which, word value) {
+  r->out.flags = (r->out.flags & ~which) | (value & which);
+}
 
 static word add_flags(word a, word b, word carry, int bits, word* sum) {
   word m = mask_of(bits);
@@ -125,8 +127,42 @@ static word sub_flags(word a, word b, word borrow, int bits, word* difference) {
 }
 
 enum Kind {
-  kAdd, kAdc, kSub, kSbb, kCmp, kAnd, kOr, kXor, kTest, kXadd, kInc, kDec, kNeg, kNot, kShl, kShr, kSar, kRol, kRor, kRcl,
-  kRcr, kShld, kShrd, kImul, kBt, kBts, kBtr, kBtc, kBsf, kBsr, kPopcnt, kCmpxchg, kMul1, kImul1, kDiv, kIdiv
+  kAdd,
+  kAdc,
+  kSub,
+  kSbb,
+  kCmp,
+  kAnd,
+  kOr,
+  kXor,
+  kTest,
+  kXadd,
+  kInc,
+  kDec,
+  kNeg,
+  kNot,
+  kShl,
+  kShr,
+  kSar,
+  kRol,
+  kRor,
+  kRcl,
+  kRcr,
+  kShld,
+  kShrd,
+  kImul,
+  kBt,
+  kBts,
+  kBtr,
+  kBtc,
+  kBsf,
+  kBsr,
+  kPopcnt,
+  kCmpxchg,
+  kMul1,
+  kImul1,
+  kDiv,
+  kIdiv
 };
 
 static void arithmetic(struct Result* r, enum Kind kind, int bits) {
@@ -205,7 +241,9 @@ static void rotate(struct Result* r, enum Kind kind, int bits, word count) {
     }
   }
   bool now = value & top;
-  bool overflow = kind == kRol || kind == kRcl ? now ^ carry : kind == kRor ? now ^ !!(value & top >> 1) : top_before ^ carry_before;
+  bool overflow = kind == kRol || kind == kRcl ? now ^ carry
+                  : kind == kRor               ? now ^ !!(value & top >> 1)
+                                               : top_before ^ carry_before;
   set_flags(r, kFlagCf | kFlagOf, carry | (overflow ? kFlagOf : 0));
   r->undefined = count != 1 ? kFlagOf : 0;
   r->out.a = value;
@@ -279,8 +317,9 @@ static void compare_exchange(struct Result* r, int bits) {
 static void multiply(struct Result* r, enum Kind kind, int bits) {
   bool is_signed = kind != kMul1;
   word other = kind == kImul ? r->out.b : r->out.c;
-  DoubleWord product = is_signed ? (DoubleWord)((SignedDoubleWord)sign_extend(r->out.a, bits) * sign_extend(other, bits))
-                                 : (DoubleWord)r->out.a * other;
+  DoubleWord product = is_signed
+                           ? (DoubleWord)((SignedDoubleWord)sign_extend(r->out.a, bits) * sign_extend(other, bits))
+                           : (DoubleWord)r->out.a * other;
   word low = (word)product & mask_of(bits), high = (word)(product >> bits) & mask_of(bits);
   bool fits = is_signed ? high == (low & top_of(bits) ? mask_of(bits) : 0) : !high;
   set_flags(r, kFlagCf | kFlagOf, fits ? 0 : kFlagCf | kFlagOf);
@@ -372,14 +411,38 @@ static struct Result reference(enum Kind kind, int bits, int fixed, const struct
 }
 
 // ---- comparison ----
-static const uint64_t kValues[] = {0,          1,          2,          3,          0x0f,       0x10,
-                                   0x55,       0x7f,       0x80,       0x81,       0x99,       0xfe,
-                                   0xff,       0x100,      0x7fff,     0x8000,     0xaaaa,     0xffff,
-                                   0x10000,    0x12345678, 0x7fffffff, 0x80000000, 0xdeadbeef, 0xffffffff,
-                                   0x100000000, 0x123456789abcdef0, 0x7fffffffffffffff, 0x8000000000000000,
-                                   0xfedcba9876543210, 0xffffffffffffffff};
+static const uint64_t kValues[] = {0,
+                                   1,
+                                   2,
+                                   3,
+                                   0x0f,
+                                   0x10,
+                                   0x55,
+                                   0x7f,
+                                   0x80,
+                                   0x81,
+                                   0x99,
+                                   0xfe,
+                                   0xff,
+                                   0x100,
+                                   0x7fff,
+                                   0x8000,
+                                   0xaaaa,
+                                   0xffff,
+                                   0x10000,
+                                   0x12345678,
+                                   0x7fffffff,
+                                   0x80000000,
+                                   0xdeadbeef,
+                                   0xffffffff,
+                                   0x100000000,
+                                   0x123456789abcdef0,
+                                   0x7fffffffffffffff,
+                                   0x8000000000000000,
+                                   0xfedcba9876543210,
+                                   0xffffffffffffffff};
 enum { kValueCount = sizeof(word) == 8 ? 30 : 24 };
-static const uint8_t kCounts[] = {0,  1,  2,  3,  4,  7,  8,  9,  10, 15, 16, 17, 18, 23, 24,
+static const uint8_t kCounts[] = {0,  1,  2,  3,  4,  7,  8,  9,  10, 15, 16, 17, 18, 23,  24,
                                   25, 27, 30, 31, 32, 33, 34, 47, 48, 63, 64, 65, 96, 128, 255};
 static const int kBits[] = {8, 16, 32, 64};
 
@@ -428,28 +491,55 @@ struct Operation {
 };
 
 #if defined(__x86_64__)
-#define ALL(op) {op##_b, op##_w, op##_l, op##_q}
-#define NO_BYTE(op) {0, op##_w, op##_l, op##_q}
+#define ALL(op) \
+  { op##_b, op##_w, op##_l, op##_q }
+#define NO_BYTE(op) \
+  { 0, op##_w, op##_l, op##_q }
 #else
-#define ALL(op) {op##_b, op##_w, op##_l, 0}
-#define NO_BYTE(op) {0, op##_w, op##_l, 0}
+#define ALL(op) \
+  { op##_b, op##_w, op##_l, 0 }
+#define NO_BYTE(op) \
+  { 0, op##_w, op##_l, 0 }
 #endif
-#define SHIFTS(op, kind) {#op, kind, -1, ALL(op)}, {#op " 1", kind, 1, ALL(op##1)}, {#op " 3", kind, 3, ALL(op##3)}
+#define SHIFTS(op, kind) \
+  {#op, kind, -1, ALL(op)}, {#op " 1", kind, 1, ALL(op##1)}, { #op " 3", kind, 3, ALL(op##3) }
 
-static const struct Operation kOperations[] = {
-    {"add", kAdd, 0, ALL(add)},       {"adc", kAdc, 0, ALL(adc)},          {"sub", kSub, 0, ALL(sub)},
-    {"sbb", kSbb, 0, ALL(sbb)},       {"cmp", kCmp, 0, ALL(cmp)},          {"and", kAnd, 0, ALL(and)},
-    {"or", kOr, 0, ALL(or)},          {"xor", kXor, 0, ALL(xor)},          {"test", kTest, 0, ALL(test)},
-    {"xadd", kXadd, 0, ALL(xadd)},    {"inc", kInc, 0, ALL(inc)},          {"dec", kDec, 0, ALL(dec)},
-    {"neg", kNeg, 0, ALL(neg)},       {"not", kNot, 0, ALL(not)},          SHIFTS(shl, kShl),
-    SHIFTS(shr, kShr),                SHIFTS(sar, kSar),                   SHIFTS(rol, kRol),
-    SHIFTS(ror, kRor),                SHIFTS(rcl, kRcl),                   SHIFTS(rcr, kRcr),
-    {"shld", kShld, -1, NO_BYTE(shld)}, {"shrd", kShrd, -1, NO_BYTE(shrd)}, {"imul", kImul, 0, NO_BYTE(imul)},
-    {"bt", kBt, 0, NO_BYTE(bt)},      {"bts", kBts, 0, NO_BYTE(bts)},      {"btr", kBtr, 0, NO_BYTE(btr)},
-    {"btc", kBtc, 0, NO_BYTE(btc)},   {"bsf", kBsf, 0, NO_BYTE(bsf)},      {"bsr", kBsr, 0, NO_BYTE(bsr)},
-    {"popcnt", kPopcnt, 0, NO_BYTE(popcnt)}, {"cmpxchg", kCmpxchg, 0, ALL(cmpxchg)},
-    {"mul", kMul1, 0, ALL(mul)},      {"imul wide", kImul1, 0, ALL(imul1)}, {"div", kDiv, 0, ALL(div)},
-    {"idiv", kIdiv, 0, ALL(idiv)}};
+static const struct Operation kOperations[] = {{"add", kAdd, 0, ALL(add)},
+                                               {"adc", kAdc, 0, ALL(adc)},
+                                               {"sub", kSub, 0, ALL(sub)},
+                                               {"sbb", kSbb, 0, ALL(sbb)},
+                                               {"cmp", kCmp, 0, ALL(cmp)},
+                                               {"and", kAnd, 0, ALL(and)},
+                                               {"or", kOr, 0, ALL(or)},
+                                               {"xor", kXor, 0, ALL(xor)},
+                                               {"test", kTest, 0, ALL(test)},
+                                               {"xadd", kXadd, 0, ALL(xadd)},
+                                               {"inc", kInc, 0, ALL(inc)},
+                                               {"dec", kDec, 0, ALL(dec)},
+                                               {"neg", kNeg, 0, ALL(neg)},
+                                               {"not", kNot, 0, ALL(not )},
+                                               SHIFTS(shl, kShl),
+                                               SHIFTS(shr, kShr),
+                                               SHIFTS(sar, kSar),
+                                               SHIFTS(rol, kRol),
+                                               SHIFTS(ror, kRor),
+                                               SHIFTS(rcl, kRcl),
+                                               SHIFTS(rcr, kRcr),
+                                               {"shld", kShld, -1, NO_BYTE(shld)},
+                                               {"shrd", kShrd, -1, NO_BYTE(shrd)},
+                                               {"imul", kImul, 0, NO_BYTE(imul)},
+                                               {"bt", kBt, 0, NO_BYTE(bt)},
+                                               {"bts", kBts, 0, NO_BYTE(bts)},
+                                               {"btr", kBtr, 0, NO_BYTE(btr)},
+                                               {"btc", kBtc, 0, NO_BYTE(btc)},
+                                               {"bsf", kBsf, 0, NO_BYTE(bsf)},
+                                               {"bsr", kBsr, 0, NO_BYTE(bsr)},
+                                               {"popcnt", kPopcnt, 0, NO_BYTE(popcnt)},
+                                               {"cmpxchg", kCmpxchg, 0, ALL(cmpxchg)},
+                                               {"mul", kMul1, 0, ALL(mul)},
+                                               {"imul wide", kImul1, 0, ALL(imul1)},
+                                               {"div", kDiv, 0, ALL(div)},
+                                               {"idiv", kIdiv, 0, ALL(idiv)}};
 
 static word xorshift(void) {
   static uint64_t state = 0x2545f4914f6cdd1d;
@@ -475,7 +565,8 @@ static void operation(const struct Operation* op) {
         in.b = xorshift();
         if (op->kind == kDiv || op->kind == kIdiv) {  // keep quotients in range now and then
           in.c = xorshift() >> j;
-          in.b = op->kind == kDiv ? (in.c & mask_of(bits)) >> 1 : (word)((intptr_t)sign_extend(in.c & mask_of(bits), bits) / 4);
+          in.b = op->kind == kDiv ? (in.c & mask_of(bits)) >> 1
+                                  : (word)((intptr_t)sign_extend(in.c & mask_of(bits), bits) / 4);
           if (bits == 8) in.a = (in.a & 0xff) | (in.b & 0xff) << 8;
         } else if (op->kind == kCmpxchg && (j & 1)) {
           in.c = in.a;
@@ -488,13 +579,14 @@ static void operation(const struct Operation* op) {
 }
 
 // ---- pairs: the second keeps some or all flags of the first, both in one block ----
-#define SECONDS(name, text)                                                                                          \
-  OP(pair_##name##_inc, text "inc %%eax") OP(pair_##name##_dec, text "dec %%eax")                                    \
-  OP(pair_##name##_rol, text "rol %%cl, %%eax") OP(pair_##name##_shl, text "shl %%cl, %%eax")                        \
-  OP(pair_##name##_sar, text "sar %%cl, %%eax") OP(pair_##name##_rcr, text "rcr %%cl, %%eax")                        \
-  OP(pair_##name##_bt, text "bt %%edx, %%eax") OP(pair_##name##_not, text "not %%eax")                               \
-  OP(pair_##name##_adc, text "adc %%edx, %%eax") OP(pair_##name##_sbb, text "sbb %%edx, %%eax")                      \
-  OP(pair_##name##_shrd, text "shrd %%cl, %%edx, %%eax")
+#define SECONDS(name, text)                                                                          \
+  OP(pair_##name##_inc, text "inc %%eax")                                                            \
+  OP(pair_##name##_dec, text "dec %%eax") OP(pair_##name##_rol, text "rol %%cl, %%eax")              \
+      OP(pair_##name##_shl, text "shl %%cl, %%eax") OP(pair_##name##_sar, text "sar %%cl, %%eax")    \
+          OP(pair_##name##_rcr, text "rcr %%cl, %%eax") OP(pair_##name##_bt, text "bt %%edx, %%eax") \
+              OP(pair_##name##_not, text "not %%eax") OP(pair_##name##_adc, text "adc %%edx, %%eax") \
+                  OP(pair_##name##_sbb, text "sbb %%edx, %%eax")                                     \
+                      OP(pair_##name##_shrd, text "shrd %%cl, %%edx, %%eax")
 SECONDS(add, "add %%edx, %%eax; ")
 SECONDS(sub, "sub %%edx, %%eax; ")
 SECONDS(and, "and %%edx, %%eax; ")
@@ -504,11 +596,14 @@ SECONDS(shl1, "shl $1, %%eax; ")
 SECONDS(rcr1, "rcr $1, %%eax; ")
 SECONDS(adc, "adc %%edx, %%eax; ")
 SECONDS(sbb, "sbb %%edx, %%eax; ")
-#define PAIRS(first, kind, fixed)                                                                              \
-  {#first, kind, fixed,                                                                                        \
-   {pair_##first##_inc, pair_##first##_dec, pair_##first##_rol, pair_##first##_shl, pair_##first##_sar,        \
-    pair_##first##_rcr, pair_##first##_bt, pair_##first##_not, pair_##first##_adc, pair_##first##_sbb,         \
-    pair_##first##_shrd}}
+#define PAIRS(first, kind, fixed)                                                                            \
+  {                                                                                                          \
+#first, kind, fixed, {                                                                                   \
+      pair_##first##_inc, pair_##first##_dec, pair_##first##_rol, pair_##first##_shl, pair_##first##_sar,    \
+          pair_##first##_rcr, pair_##first##_bt, pair_##first##_not, pair_##first##_adc, pair_##first##_sbb, \
+          pair_##first##_shrd                                                                                \
+    }                                                                                                        \
+  }
 static const enum Kind kSeconds[] = {kInc, kDec, kRol, kShl, kSar, kRcr, kBt, kNot, kAdc, kSbb, kShrd};
 enum { kSecondCount = sizeof kSeconds / sizeof *kSeconds };
 static const struct {
@@ -516,7 +611,7 @@ static const struct {
   enum Kind kind;
   int fixed;
   Run* run[kSecondCount];
-} kPairs[] = {PAIRS(add, kAdd, 0), PAIRS(sub, kSub, 0),  PAIRS(and, kAnd, 0),  PAIRS(neg, kNeg, 0), PAIRS(inc, kInc, 0),
+} kPairs[] = {PAIRS(add, kAdd, 0),  PAIRS(sub, kSub, 0),  PAIRS(and, kAnd, 0), PAIRS(neg, kNeg, 0), PAIRS(inc, kInc, 0),
               PAIRS(shl1, kShl, 1), PAIRS(rcr1, kRcr, 1), PAIRS(adc, kAdc, 0), PAIRS(sbb, kSbb, 0)};
 
 static void pairs(void) {
@@ -525,7 +620,8 @@ static void pairs(void) {
     for (int s = 0; s < kSecondCount; ++s) {
       for (int i = 0; i < 24; ++i) {
         for (int j = 0; j < 24; ++j) {
-          struct Case in = {(word)kValues[i], (word)kValues[j], kCounts[(i * 5 + j) % sizeof kCounts], 2 | ((i ^ j) & 1)};
+          struct Case in = {(word)kValues[i], (word)kValues[j], kCounts[(i * 5 + j) % sizeof kCounts],
+                            2 | ((i ^ j) & 1)};
           if ((i + j) % 4 == 0) in.c = 0;  // a count of zero keeps every flag
           struct Result first = reference(kPairs[p].kind, 32, kPairs[p].fixed, &in);
           struct Result second = reference(kSeconds[s], 32, -1, &first.out);
@@ -541,8 +637,8 @@ static void pairs(void) {
           sum = crc32(sum, &got, sizeof got);
           if (got.a == second.out.a && got.flags == (second.out.flags & defined)) continue;
           if (wrong++ < 5)
-            say("%s then %u: a=%w b=%w c=%w flags=%w: a=%w flags=%w, should be a=%w flags=%w\n", kPairs[p].name, kSeconds[s],
-                in.a, in.b, in.c, in.flags, got.a, got.flags, second.out.a, second.out.flags & defined);
+            say("%s then %u: a=%w b=%w c=%w flags=%w: a=%w flags=%w, should be a=%w flags=%w\n", kPairs[p].name,
+                kSeconds[s], in.a, in.b, in.c, in.flags, got.a, got.flags, second.out.a, second.out.flags & defined);
         }
       }
     }
@@ -551,19 +647,21 @@ static void pairs(void) {
 }
 
 // ---- conditions ----
-#define CONDITION(cc)                                                                                              \
-  OP(set_##cc, "set" #cc " %%al") OP(cmov_##cc, "cmov" #cc " %%edx, %%eax")                                        \
-  OP(jump_##cc, "mov $1, %%eax; j" #cc " 1f; mov $0, %%eax; 1:")
-CONDITION(o) CONDITION(no) CONDITION(b) CONDITION(ae) CONDITION(e) CONDITION(ne) CONDITION(be) CONDITION(a)
-CONDITION(s) CONDITION(ns) CONDITION(p) CONDITION(np) CONDITION(l) CONDITION(ge) CONDITION(le) CONDITION(g)
-#define CONDITION_ROW(cc) {#cc, set_##cc, cmov_##cc, jump_##cc}
-static const struct {
+#define CONDITION(cc)             \
+  OP(set_##cc, "set" #cc " %%al") \
+  OP(cmov_##cc, "cmov" #cc " %%edx, %%eax") OP(jump_##cc, "mov $1, %%eax; j" #cc " 1f; mov $0, %%eax; 1:")
+CONDITION(o)
+CONDITION(no) CONDITION(b) CONDITION(ae) CONDITION(e) CONDITION(ne) CONDITION(be) CONDITION(a) CONDITION(s)
+    CONDITION(ns) CONDITION(p) CONDITION(np) CONDITION(l) CONDITION(ge) CONDITION(le) CONDITION(g)
+#define CONDITION_ROW(cc) \
+  { #cc, set_##cc, cmov_##cc, jump_##cc }
+        static const struct {
   const char* name;
   Run *set, *cmov, *jump;
-} kConditions[] = {CONDITION_ROW(o),  CONDITION_ROW(no), CONDITION_ROW(b), CONDITION_ROW(ae),
-                   CONDITION_ROW(e),  CONDITION_ROW(ne), CONDITION_ROW(be), CONDITION_ROW(a),
-                   CONDITION_ROW(s),  CONDITION_ROW(ns), CONDITION_ROW(p), CONDITION_ROW(np),
-                   CONDITION_ROW(l),  CONDITION_ROW(ge), CONDITION_ROW(le), CONDITION_ROW(g)};
+} kConditions[] = {CONDITION_ROW(o), CONDITION_ROW(no), CONDITION_ROW(b),  CONDITION_ROW(ae),
+                   CONDITION_ROW(e), CONDITION_ROW(ne), CONDITION_ROW(be), CONDITION_ROW(a),
+                   CONDITION_ROW(s), CONDITION_ROW(ns), CONDITION_ROW(p),  CONDITION_ROW(np),
+                   CONDITION_ROW(l), CONDITION_ROW(ge), CONDITION_ROW(le), CONDITION_ROW(g)};
 
 static bool holds(int condition, word f) {
   bool cf = f & kFlagCf, zf = f & kFlagZf, sf = f & kFlagSf, of = f & kFlagOf, pf = f & kFlagPf;
@@ -696,7 +794,7 @@ static void decimals(void) {
   static const struct {
     const char* name;
     Run* run;
-  } kOps[] = {{"daa", do_daa}, {"das", do_das}, {"aaa", do_aaa},     {"aas", do_aas},
+  } kOps[] = {{"daa", do_daa}, {"das", do_das},    {"aaa", do_aaa}, {"aas", do_aas},
               {"aam", do_aam}, {"aam 7", do_aam7}, {"aad", do_aad}, {"aad 7", do_aad7}};
   for (int o = 0; o < 8; ++o) {
     sum = 0;

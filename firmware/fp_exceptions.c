@@ -10,14 +10,14 @@ struct Real {
 } __attribute__((packed));
 static const struct Real kOne = {0x8000000000000000, 0x3fff}, kThree = {0xc000000000000000, 0x4000}, kZero = {0, 0},
                          kHuge = {0xffffffffffffffff, 0x7ffe}, kTiny = {0x8000000000000000, 0x0001},
-                         kInfinity = {0x8000000000000000, 0x7fff},
-                         kMinusOne = {0x8000000000000000, 0xbfff}, kSignalling = {0x8000000000000001, 0x7fff};
+                         kInfinity = {0x8000000000000000, 0x7fff}, kMinusOne = {0x8000000000000000, 0xbfff},
+                         kSignalling = {0x8000000000000001, 0x7fff};
 
-#define X87(name, text)                                                                                      \
-  static uint16_t name(const struct Real* a, const struct Real* b) {                                         \
-    uint16_t status;                                                                                         \
+#define X87(name, text)                                                                                          \
+  static uint16_t name(const struct Real* a, const struct Real* b) {                                             \
+    uint16_t status;                                                                                             \
     __asm__ volatile("fnclex; fldt %1; fldt %2; " text "; fnstsw %0; fninit" : "=m"(status) : "m"(*a), "m"(*b)); \
-    return status & 0x3f;                                                                                    \
+    return status & 0x3f;                                                                                        \
   }
 X87(x_add, "faddp")
 X87(x_mul, "fmulp")
@@ -32,7 +32,8 @@ X87(x_quiet_compare, "fucompp")
   static uint32_t name(uint32_t control, uint32_t a, uint32_t b, uint32_t* r) {                               \
     uint32_t mxcsr = control;                                                                                 \
     __asm__ volatile("ldmxcsr %0; movss %2, %%xmm0; movss %3, %%xmm1; " text "; movss %%xmm0, %1; stmxcsr %0" \
-                     : "+m"(mxcsr), "=m"(*r) : "m"(a), "m"(b));                                               \
+                     : "+m"(mxcsr), "=m"(*r)                                                                  \
+                     : "m"(a), "m"(b));                                                                       \
     return mxcsr & 0x3f;                                                                                      \
   }
 SSE(s_add, "addss %%xmm1, %%xmm0")

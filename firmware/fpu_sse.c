@@ -17,7 +17,9 @@ typedef struct {
   uint32_t v[4];
 } __attribute__((aligned(16))) Vector;
 
-static void say_real(const char* what, const struct Real* r) { say("%s: %04x %016q\n", what, (uint32_t)r->top, r->mantissa); }
+static void say_real(const char* what, const struct Real* r) {
+  say("%s: %04x %016q\n", what, (uint32_t)r->top, r->mantissa);
+}
 
 static void expect_real(const char* what, const struct Real* r, uint16_t top, uint64_t mantissa) {
   say_real(what, r);
@@ -49,17 +51,17 @@ enum { kRealCount = sizeof kReals / sizeof *kReals };
 
 static void set_control(uint16_t control) { __asm__ volatile("fldcw %0" ::"m"(control)); }
 
-#define X87_BINARY(name, text)                                                                     \
-  static struct Real name(const struct Real* a, const struct Real* b) {                            \
-    struct Real r;                                                                                 \
+#define X87_BINARY(name, text)                                                                        \
+  static struct Real name(const struct Real* a, const struct Real* b) {                               \
+    struct Real r;                                                                                    \
     __asm__ volatile("fldt %1; fldt %2; " text "; fstpt %0" : "=m"(r) : "m"(*a), "m"(*b) : "memory"); \
-    return r;                                                                                      \
+    return r;                                                                                         \
   }
-#define X87_UNARY(name, text)                                                        \
-  static struct Real name(const struct Real* a) {                                    \
-    struct Real r;                                                                   \
-    __asm__ volatile("fldt %1; " text "; fstpt %0" : "=m"(r) : "m"(*a) : "memory");   \
-    return r;                                                                        \
+#define X87_UNARY(name, text)                                                       \
+  static struct Real name(const struct Real* a) {                                   \
+    struct Real r;                                                                  \
+    __asm__ volatile("fldt %1; " text "; fstpt %0" : "=m"(r) : "m"(*a) : "memory"); \
+    return r;                                                                       \
   }
 X87_BINARY(x_add, "faddp")
 X87_BINARY(x_sub, "fsubrp %%st, %%st(1)")  // a - b in AT&T's naming
@@ -111,7 +113,10 @@ static void arithmetic(void) {
           r = kOps[o].op(&kReals[i], &kReals[j]);
           sum = crc32(sum, &r, 10);
         }
-      say("%s with %u bits, rounding %u: sum %08x\n", kOps[o].name, control < 4 ? 64u : control < 8 ? 53u : 24u,
+      say("%s with %u bits, rounding %u: sum %08x\n", kOps[o].name,
+          control < 4   ? 64u
+          : control < 8 ? 53u
+                        : 24u,
           (uint32_t)control % 4, sum);
     }
   }
@@ -130,11 +135,11 @@ static void arithmetic(void) {
   set_control(0x37f);
 }
 
-#define CONSTANT(text, top, mantissa)            \
-  do {                                           \
-    struct Real r;                               \
+#define CONSTANT(text, top, mantissa)              \
+  do {                                             \
+    struct Real r;                                 \
     __asm__ volatile(text "; fstpt %0" : "=m"(r)); \
-    expect_real(text, &r, top, mantissa);        \
+    expect_real(text, &r, top, mantissa);          \
   } while (0)
 
 static void constants(void) {
@@ -153,9 +158,10 @@ static void conversions(void) {
     uint64_t d;
     struct Real from_f, from_d;
     __asm__ volatile("fldt %4; fsts %0; fstpl %1; flds %0; fstpt %2; fldl %1; fstpt %3"
-                     : "=m"(f), "=m"(d), "=m"(from_f), "=m"(from_d) : "m"(kReals[i]));
-    say("real %u: float %08x double %016q back %04x %016q, %04x %016q\n", i, f, d, (uint32_t)from_f.top, from_f.mantissa,
-        (uint32_t)from_d.top, from_d.mantissa);
+                     : "=m"(f), "=m"(d), "=m"(from_f), "=m"(from_d)
+                     : "m"(kReals[i]));
+    say("real %u: float %08x double %016q back %04x %016q, %04x %016q\n", i, f, d, (uint32_t)from_f.top,
+        from_f.mantissa, (uint32_t)from_d.top, from_d.mantissa);
   }
   static const struct Real kToInteger[] = {{0xa000000000000000, 0x4000}, {0xa000000000000000, 0xc000},  // 2.5
                                            {0xe000000000000000, 0x4000}, {0x8000000000000000, 0x3ffd},  // 3.5 0.25
@@ -201,11 +207,15 @@ static void comparisons(void) {
     uint16_t fcom, fucom, ftst;
     word flags, uflags;
     const struct Real *a = &kReals[kPairs[i][0]], *b = &kReals[kPairs[i][1]];
-    __asm__ volatile("fldt %6; fldt %5; fcom; fnstsw %0; fucom; fnstsw %1; ftst; fnstsw %2;"
-                     "fcomi %%st(1), %%st; pushf; pop %3; fucomi %%st(1), %%st; pushf; pop %4; fstp %%st(0); fstp %%st(0)"
-                     : "=m"(fcom), "=m"(fucom), "=m"(ftst), "=r"(flags), "=r"(uflags) : "m"(*a), "m"(*b) : "cc");
+    __asm__ volatile(
+        "fldt %6; fldt %5; fcom; fnstsw %0; fucom; fnstsw %1; ftst; fnstsw %2;"
+        "fcomi %%st(1), %%st; pushf; pop %3; fucomi %%st(1), %%st; pushf; pop %4; fstp %%st(0); fstp %%st(0)"
+        : "=m"(fcom), "=m"(fucom), "=m"(ftst), "=r"(flags), "=r"(uflags)
+        : "m"(*a), "m"(*b)
+        : "cc");
     say("compare %u with %u: fcom %04x fucom %04x ftst %04x fcomi %02x fucomi %02x\n", kPairs[i][0], kPairs[i][1],
-        fcom & CONDITION_BITS, fucom & CONDITION_BITS, ftst & CONDITION_BITS, (uint32_t)flags & 0x45, (uint32_t)uflags & 0x45);
+        fcom & CONDITION_BITS, fucom & CONDITION_BITS, ftst & CONDITION_BITS, (uint32_t)flags & 0x45,
+        (uint32_t)uflags & 0x45);
   }
   for (int i = 0; i < kRealCount; ++i) {
     uint16_t fxam;
@@ -216,13 +226,16 @@ static void comparisons(void) {
   __asm__ volatile("fninit; fxam; fnstsw %0" : "=m"(fxam));
   check_value(fxam & CONDITION_BITS, 0x4100, "fxam of an empty register");
   __asm__ volatile("fninit");
-  static const struct Real kDividends[] = {{0x8c00000000000000, 0x4003}, {0x8c00000000000000, 0xc003},  // 17.5
-                                           {0xc90fdaa22168c235, 0x4000}, {0xf000000000000000, 0x4002}};
+  static const struct Real kDividends[] = {{0x8c00000000000000, 0x4003},
+                                           {0x8c00000000000000, 0xc003},  // 17.5
+                                           {0xc90fdaa22168c235, 0x4000},
+                                           {0xf000000000000000, 0x4002}};
   for (int i = 0; i < 4; ++i) {
     struct Real a, b;
     uint16_t s, s1;
     __asm__ volatile("fldt %5; fldt %4; fprem; fnstsw %2; fstpt %0; fldt %4; fprem1; fnstsw %3; fstpt %1; fstp %%st(0)"
-                     : "=m"(a), "=m"(b), "=m"(s), "=m"(s1) : "m"(kDividends[i]), "m"(kThree));
+                     : "=m"(a), "=m"(b), "=m"(s), "=m"(s1)
+                     : "m"(kDividends[i]), "m"(kThree));
     say("remainder by 3: fprem %04x %016q %04x, fprem1 %04x %016q %04x\n", (uint32_t)a.top, a.mantissa, s & 0x4700,
         (uint32_t)b.top, b.mantissa, s1 & 0x400);
   }
@@ -294,7 +307,9 @@ static void stack(void) {
   __asm__ volatile("fninit");
   uint64_t a = 0x00ff7f8001020304, b = 0x0101010180ff10f0, m;
   __asm__ volatile("movq %1, %%mm0; paddusb %2, %%mm0; movq %%mm0, %0; fnsave %3"
-                   : "=m"(m) : "m"(a), "m"(b), "m"(e) : "memory");
+                   : "=m"(m)
+                   : "m"(a), "m"(b), "m"(e)
+                   : "memory");
   say("paddusb: %016q, in st0 %016q\n", m, e.st[0].mantissa);
   __asm__ volatile("movq %0, %%mm7; emms; fnsave %1" ::"m"(a), "m"(e) : "memory");
   check_value(e.tags & 0xffff, 0xffff, "tags after emms");
@@ -302,37 +317,46 @@ static void stack(void) {
 }
 
 // ---- SSE ----
-#define VECTOR_OP(name, text)                                                                                         \
-  static void name(const Vector* a, const Vector* b, Vector* r) {                                                     \
-    __asm__ volatile("movaps %1, %%xmm0; movups %2, %%xmm1; " text "; movaps %%xmm0, %0" : "=m"(*r) : "m"(*a), "m"(*b)); \
+#define VECTOR_OP(name, text)                                                            \
+  static void name(const Vector* a, const Vector* b, Vector* r) {                        \
+    __asm__ volatile("movaps %1, %%xmm0; movups %2, %%xmm1; " text "; movaps %%xmm0, %0" \
+                     : "=m"(*r)                                                          \
+                     : "m"(*a), "m"(*b));                                                \
   }
 #define SIMPLE(op) VECTOR_OP(v_##op, #op " %%xmm1, %%xmm0")
 #define IMMEDIATE(op, n) VECTOR_OP(v_##op##n, #op " $" #n ", %%xmm1, %%xmm0")
 #define SHIFT(op, n) VECTOR_OP(v_##op##n, #op " $" #n ", %%xmm0")
-#define FLOATS(X) \
-  X(addps) X(subps) X(mulps) X(divps) X(sqrtps) X(minps) X(maxps) X(addss) X(subss) X(mulss) X(divss) X(sqrtss) X(minss) \
-  X(maxss) X(cvtps2dq) X(cvttps2dq) X(addsubps) X(haddps) X(hsubps) X(movsldup) X(movshdup) X(cmpeqps) X(cmpltps)        \
-  X(cmpleps) X(cmpunordps) X(cmpneqps) X(cmpnltps) X(cmpnleps) X(cmpordps) X(cmpltss) X(cvtss2sd) X(cvtps2pd)
-#define DOUBLES(X) \
-  X(addpd) X(subpd) X(mulpd) X(divpd) X(sqrtpd) X(minpd) X(maxpd) X(addsd) X(subsd) X(mulsd) X(divsd) X(sqrtsd) X(minsd) \
-  X(maxsd) X(cvtpd2ps) X(cvtsd2ss) X(cvtpd2dq) X(cvttpd2dq) X(addsubpd) X(haddpd) X(hsubpd) X(cmpeqpd) X(cmpltpd)       \
-  X(cmplepd) X(cmpunordpd) X(cmpneqpd) X(cmpltsd) X(movddup)
-#define INTEGERS(X) \
-  X(andps) X(orps) X(xorps) X(andnps) X(unpcklps) X(unpckhps) X(unpcklpd) X(unpckhpd) X(movhlps) X(movlhps) X(movss)       \
-  X(movsd) X(cvtdq2ps) X(cvtdq2pd) X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb)       \
-  X(paddsw) X(paddusb) X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw) X(pmuludq)      \
-  X(pmaddwd) X(psadbw) X(pavgb) X(pavgw) X(pminub) X(pmaxub) X(pminsw) X(pmaxsw) X(pcmpeqb) X(pcmpeqw) X(pcmpeqd)           \
-  X(pcmpgtb) X(pcmpgtw) X(pcmpgtd) X(packsswb) X(packssdw) X(packuswb) X(punpcklbw) X(punpckhbw) X(punpcklwd) X(punpckhwd) \
-  X(punpckldq) X(punpckhdq) X(punpcklqdq) X(punpckhqdq) X(pand) X(pandn) X(por) X(pxor) X(pshufb) X(phaddw) X(phaddd)      \
-  X(phaddsw) X(phsubw) X(phsubd) X(phsubsw) X(pmaddubsw) X(pmulhrsw) X(psignb) X(psignw) X(psignd) X(pabsb) X(pabsw)        \
-  X(pabsd) X(pmuldq) X(pmulld) X(pcmpeqq) X(pcmpgtq) X(packusdw) X(pminsb) X(pmaxsb) X(pminuw) X(pmaxuw) X(pminsd)          \
-  X(pmaxsd) X(pminud) X(pmaxud) X(pmovsxbw) X(pmovsxbd) X(pmovsxwq) X(pmovzxbw) X(pmovzxdq) X(phminposuw)
-#define IMMEDIATES(X) \
-  X(shufps, 0x1b) X(shufps, 0xe4) X(shufpd, 1) X(pshufd, 0x39) X(pshuflw, 0x1b) X(pshufhw, 0xb1) X(palignr, 5)        \
-  X(palignr, 20) X(blendps, 5) X(blendpd, 2) X(pblendw, 0x5a) X(mpsadbw, 6) X(insertps, 0x9c)
-#define SHIFTS(X) \
-  X(psllw, 3) X(pslld, 7) X(psllq, 33) X(psrlw, 5) X(psrld, 9) X(psrlq, 40) X(psraw, 4) X(psrad, 12) X(pslldq, 3) X(psrldq, 5) \
-  X(psllw, 16) X(psraw, 200)
+#define FLOATS(X)                                                                                                     \
+  X(addps)                                                                                                            \
+  X(subps) X(mulps) X(divps) X(sqrtps) X(minps) X(maxps) X(addss) X(subss) X(mulss) X(divss) X(sqrtss) X(minss)       \
+      X(maxss) X(cvtps2dq) X(cvttps2dq) X(addsubps) X(haddps) X(hsubps) X(movsldup) X(movshdup) X(cmpeqps) X(cmpltps) \
+          X(cmpleps) X(cmpunordps) X(cmpneqps) X(cmpnltps) X(cmpnleps) X(cmpordps) X(cmpltss) X(cvtss2sd) X(cvtps2pd)
+#define DOUBLES(X)                                                                                                    \
+  X(addpd)                                                                                                            \
+  X(subpd) X(mulpd) X(divpd) X(sqrtpd) X(minpd) X(maxpd) X(addsd) X(subsd) X(mulsd) X(divsd) X(sqrtsd) X(minsd)       \
+      X(maxsd) X(cvtpd2ps) X(cvtsd2ss) X(cvtpd2dq) X(cvttpd2dq) X(addsubpd) X(haddpd) X(hsubpd) X(cmpeqpd) X(cmpltpd) \
+          X(cmplepd) X(cmpunordpd) X(cmpneqpd) X(cmpltsd) X(movddup)
+#define INTEGERS(X)                                                                                                   \
+  X(andps)                                                                                                            \
+  X(orps) X(xorps) X(andnps) X(unpcklps) X(unpckhps) X(unpcklpd) X(unpckhpd) X(movhlps) X(movlhps) X(movss) X(movsd)  \
+      X(cvtdq2ps) X(cvtdq2pd) X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb)       \
+          X(paddsw) X(paddusb) X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw)    \
+              X(pmuludq) X(pmaddwd) X(psadbw) X(pavgb) X(pavgw) X(pminub) X(pmaxub) X(pminsw) X(pmaxsw) X(pcmpeqb)    \
+                  X(pcmpeqw) X(pcmpeqd) X(pcmpgtb) X(pcmpgtw) X(pcmpgtd) X(packsswb) X(packssdw) X(packuswb)          \
+                      X(punpcklbw) X(punpckhbw) X(punpcklwd) X(punpckhwd) X(punpckldq) X(punpckhdq) X(punpcklqdq)     \
+                          X(punpckhqdq) X(pand) X(pandn) X(por) X(pxor) X(pshufb) X(phaddw) X(phaddd) X(phaddsw)      \
+                              X(phsubw) X(phsubd) X(phsubsw) X(pmaddubsw) X(pmulhrsw) X(psignb) X(psignw) X(psignd)   \
+                                  X(pabsb) X(pabsw) X(pabsd) X(pmuldq) X(pmulld) X(pcmpeqq) X(pcmpgtq) X(packusdw)    \
+                                      X(pminsb) X(pmaxsb) X(pminuw) X(pmaxuw) X(pminsd) X(pmaxsd) X(pminud) X(pmaxud) \
+                                          X(pmovsxbw) X(pmovsxbd) X(pmovsxwq) X(pmovzxbw) X(pmovzxdq) X(phminposuw)
+#define IMMEDIATES(X)                                                                                         \
+  X(shufps, 0x1b)                                                                                             \
+  X(shufps, 0xe4) X(shufpd, 1) X(pshufd, 0x39) X(pshuflw, 0x1b) X(pshufhw, 0xb1) X(palignr, 5) X(palignr, 20) \
+      X(blendps, 5) X(blendpd, 2) X(pblendw, 0x5a) X(mpsadbw, 6) X(insertps, 0x9c)
+#define SHIFTS(X)                                                                                                  \
+  X(psllw, 3)                                                                                                      \
+  X(pslld, 7) X(psllq, 33) X(psrlw, 5) X(psrld, 9) X(psrlq, 40) X(psraw, 4) X(psrad, 12) X(pslldq, 3) X(psrldq, 5) \
+      X(psllw, 16) X(psraw, 200)
 FLOATS(SIMPLE)
 DOUBLES(SIMPLE)
 INTEGERS(SIMPLE)
@@ -405,24 +429,39 @@ static void scalars(void) {
   }
   uint32_t mxcsr = 0x1f80;
   __asm__ volatile("ldmxcsr %0" ::"m"(mxcsr));
-  static const uint32_t kPairs[][2] = {{0x3f800000, 0x40000000}, {0x40000000, 0x3f800000}, {0, 0x80000000}, {0x7fc00000, 0}};
+  static const uint32_t kPairs[][2] = {
+      {0x3f800000, 0x40000000}, {0x40000000, 0x3f800000}, {0, 0x80000000}, {0x7fc00000, 0}};
   for (int i = 0; i < 4; ++i) {
     word flags;
-    __asm__ volatile("movss %1, %%xmm0; ucomiss %2, %%xmm0; pushf; pop %0" : "=r"(flags) : "m"(kPairs[i][0]), "m"(kPairs[i][1]) : "cc");
+    __asm__ volatile("movss %1, %%xmm0; ucomiss %2, %%xmm0; pushf; pop %0"
+                     : "=r"(flags)
+                     : "m"(kPairs[i][0]), "m"(kPairs[i][1])
+                     : "cc");
     say("ucomiss %u: %03x\n", i, (uint32_t)flags & kArithmeticFlags);
   }
   uint32_t mask, extracted;
   word flags;
   __asm__ volatile("movaps %3, %%xmm0; movmskps %%xmm0, %0; pmovmskb %%xmm0, %1; pextrw $5, %%xmm0, %2"
-                   : "=r"(mask), "=r"(extracted), "=r"(flags) : "m"(kIntegers[0][3]));
+                   : "=r"(mask), "=r"(extracted), "=r"(flags)
+                   : "m"(kIntegers[0][3]));
   say("movmskps %x pmovmskb %x pextrw %x\n", mask, extracted, (uint32_t)flags);
-  __asm__ volatile("movaps %1, %%xmm0; ptest %2, %%xmm0; pushf; pop %0" : "=r"(flags) : "m"(kIntegers[0][3]), "m"(kIntegers[1][3]) : "cc");
+  __asm__ volatile("movaps %1, %%xmm0; ptest %2, %%xmm0; pushf; pop %0"
+                   : "=r"(flags)
+                   : "m"(kIntegers[0][3]), "m"(kIntegers[1][3])
+                   : "cc");
   say("ptest: %03x\n", (uint32_t)flags & kArithmeticFlags);
-  static const Vector kText = {{0x6c6c6548, 0x6f77206f, 0x21646c72, 0}}, kSet = {{0x00006f77, 0, 0, 0}};  // Hello world!, wo
+  static const Vector kText = {{0x6c6c6548, 0x6f77206f, 0x21646c72, 0}},
+                      kSet = {{0x00006f77, 0, 0, 0}};  // Hello world!, wo
   uint32_t index;
-  __asm__ volatile("movaps %2, %%xmm0; pcmpistri $0, %3, %%xmm0; pushf; pop %1" : "=c"(index), "=r"(flags) : "m"(kSet), "m"(kText) : "cc");
+  __asm__ volatile("movaps %2, %%xmm0; pcmpistri $0, %3, %%xmm0; pushf; pop %1"
+                   : "=c"(index), "=r"(flags)
+                   : "m"(kSet), "m"(kText)
+                   : "cc");
   say("pcmpistri any of: %u %03x\n", index, (uint32_t)flags & kArithmeticFlags);
-  __asm__ volatile("movaps %2, %%xmm0; pcmpistri $0xc, %3, %%xmm0; pushf; pop %1" : "=c"(index), "=r"(flags) : "m"(kSet), "m"(kText) : "cc");
+  __asm__ volatile("movaps %2, %%xmm0; pcmpistri $0xc, %3, %%xmm0; pushf; pop %1"
+                   : "=c"(index), "=r"(flags)
+                   : "m"(kSet), "m"(kText)
+                   : "cc");
   say("pcmpistri substring: %u %03x\n", index, (uint32_t)flags & kArithmeticFlags);
   uint32_t crc = 0xffffffff;
   __asm__ volatile("crc32l %1, %0; crc32b %b2, %0" : "+r"(crc) : "r"(0x33323130), "q"(0x34));
@@ -431,8 +470,11 @@ static void scalars(void) {
 
 static void vectors(void) {
   write_cr4(read_cr4() | kCr4Osfxsr);
-  static const struct NamedOp kFloatOps[] = {FLOATS(ROW){"roundps 0", v_roundps0}, {"roundps 1", v_roundps1},
-                                             {"roundps 2", v_roundps2}, {"roundps 3", v_roundps3}, {"roundss", v_roundss}};
+  static const struct NamedOp kFloatOps[] = {FLOATS(ROW){"roundps 0", v_roundps0},
+                                             {"roundps 1", v_roundps1},
+                                             {"roundps 2", v_roundps2},
+                                             {"roundps 3", v_roundps3},
+                                             {"roundss", v_roundss}};
   static const struct NamedOp kDoubleOps[] = {DOUBLES(ROW){"roundpd", v_roundpd}};
   static const struct NamedOp kIntegerOps[] = {INTEGERS(ROW) IMMEDIATES(ROW_N) SHIFTS(ROW_N)};
   run_ops(kFloatOps, sizeof kFloatOps / sizeof *kFloatOps, kFloats[0], kFloats[1], 4);
@@ -450,9 +492,12 @@ static void save_and_restore(void) {
   memset(saved, 0xa5, 512);
   memset(again, 0xa5, 512);
   uint32_t mxcsr = 0x5f80;
-  __asm__ volatile("fninit; fldpi; fld1; ldmxcsr %2; movaps %3, %%xmm0; movaps %4, %%xmm7; fxsave %0; fninit; pxor %%xmm0, %%xmm0;"
-                   "pxor %%xmm7, %%xmm7; fxrstor %0; fxsave %1"
-                   : "+m"(saved), "+m"(again) : "m"(mxcsr), "m"(kIntegers[0][0]), "m"(kIntegers[1][0]) : "memory");
+  __asm__ volatile(
+      "fninit; fldpi; fld1; ldmxcsr %2; movaps %3, %%xmm0; movaps %4, %%xmm7; fxsave %0; fninit; pxor %%xmm0, %%xmm0;"
+      "pxor %%xmm7, %%xmm7; fxrstor %0; fxsave %1"
+      : "+m"(saved), "+m"(again)
+      : "m"(mxcsr), "m"(kIntegers[0][0]), "m"(kIntegers[1][0])
+      : "memory");
   check_value(*(uint16_t*)saved, 0x37f, "fxsave: control word");
   check_value(*(uint16_t*)(saved + 2) & 0x3800, 6 << 11, "top");
   check_value(saved[4], 0xc0, "tags");
@@ -469,9 +514,11 @@ static void save_and_restore(void) {
 ASM_FUNCTION(use_sse, "xorps %xmm0, %xmm0; int $0x80")
 ASM_FUNCTION(use_x87, "fld1; int $0x80")
 ASM_FUNCTION(use_mmx, "pxor %mm0, %mm0; int $0x80")
-ASM_FUNCTION(divide_unmasked, "fninit; push $0x37b; fldcw (%esp); pop %eax; fldz; fld1; fdivp; mov $7, %ebx; fnstsw %ax;"
-                              ".globl at_wait; at_wait: fwait; int $0x80")
-ASM_FUNCTION(divide_and_clear, "fninit; push $0x37b; fldcw (%esp); pop %eax; fldz; fld1; fdivp; fnclex; fwait; fnstsw %ax; int $0x80")
+ASM_FUNCTION(divide_unmasked,
+             "fninit; push $0x37b; fldcw (%esp); pop %eax; fldz; fld1; fdivp; mov $7, %ebx; fnstsw %ax;"
+             ".globl at_wait; at_wait: fwait; int $0x80")
+ASM_FUNCTION(divide_and_clear,
+             "fninit; push $0x37b; fldcw (%esp); pop %eax; fldz; fld1; fdivp; fnclex; fwait; fnstsw %ax; int $0x80")
 extern uint8_t at_wait[];
 static volatile uint32_t switches;
 

@@ -1,6 +1,6 @@
-// Shows when a pending interrupt is taken: not with IF clear, one instruction behind STI, at once behind POPF and IRET, never
-// between STI and CLI, out of HLT, in the order of the 8259's priorities, once for each edge; and EOI, masks and ISR of the
-// 8259 pair. SDM vol. 3A, 6.8; 8259A datasheet.
+// Shows when a pending interrupt is taken: not with IF clear, one instruction behind STI, at once behind POPF and IRET,
+// never between STI and CLI, out of HLT, in the order of the 8259's priorities, once for each edge; and EOI, masks and
+// ISR of the 8259 pair. SDM vol. 3A, 6.8; 8259A datasheet.
 //
 // Not tested: two shadows in a row (STI, MOV SS: the manual leaves it open).
 #include "runtime.h"
@@ -39,8 +39,11 @@ static void make_pending(void) {
 ASM_FUNCTION(by_sti, "xor %eax, %eax; sti; .globl at_sti; at_sti: inc %eax; inc %eax; inc %eax; cli; ret")
 ASM_FUNCTION(by_sti_nop, "sti; cli; ret")
 ASM_FUNCTION(by_sti_sti, "xor %eax, %eax; sti; sti; inc %eax; cli; ret")
-ASM_FUNCTION(by_popf, "xor %eax, %eax; pushf; orl $0x200, (%esp); popf; .globl at_popf; at_popf: inc %eax; inc %eax; cli; ret")
-ASM_FUNCTION(by_iret, "xor %eax, %eax; pushf; orl $0x200, (%esp); push %cs; push $at_iret; iret; .globl at_iret; at_iret: inc %eax; cli; ret")
+ASM_FUNCTION(by_popf,
+             "xor %eax, %eax; pushf; orl $0x200, (%esp); popf; .globl at_popf; at_popf: inc %eax; inc %eax; cli; ret")
+ASM_FUNCTION(by_iret,
+             "xor %eax, %eax; pushf; orl $0x200, (%esp); push %cs; push $at_iret; iret; .globl at_iret; at_iret: inc "
+             "%eax; cli; ret")
 ASM_FUNCTION(by_hlt, "xor %eax, %eax; sti; hlt; .globl at_hlt; at_hlt: inc %eax; cli; ret")
 
 int main(void) {

@@ -1,6 +1,6 @@
-// An interrupt-bound benchmark: timer interrupts at about 20 kHz in the background of system calls from ring 3, software
-// interrupts at ring 0, page faults that map and unmap, I/O ports and sleeping in HLT. About 200 M instructions. What it
-// prints does not depend on how many timer interrupts there were.
+// An interrupt-bound benchmark: timer interrupts at about 20 kHz in the background of system calls from ring 3,
+// software interrupts at ring 0, page faults that map and unmap, I/O ports and sleeping in HLT. About 200 M
+// instructions. What it prints does not depend on how many timer interrupts there were.
 #include "runtime.h"
 
 enum { kPageFaults = 200000, kSoftwareInterrupts = 1000000, kSleeps = 1000, kPorts = 600000 };

@@ -1,10 +1,11 @@
 // Writes and reads random values (xorshift, fixed seed) at every I/O port and at MMIO: the local and I/O APIC, the VGA
 // window, PCI configuration, and addresses above RAM, and lets interrupts in between the rounds. Passes if the machine
-// still runs at the end; the console is not compared. Linked at 2 MiB: its own addresses have bit 20 clear, so that closing
-// A20 does no harm. QEMU 7.2 does not survive it (an assertion in its UART, a storm of its APIC timer).
+// still runs at the end; the console is not compared. Linked at 2 MiB: its own addresses have bit 20 clear, so that
+// closing A20 does no harm. QEMU 7.2 does not survive it (an assertion in its UART, a storm of its APIC timer).
 //
-// Left out: what would legitimately end or overwrite the guest. Ports f4 (debug exit), cf9 and 92 bit 0 and 8042 resets, PM1
-// control (power off), b2 (SMI), the fw_cfg DMA address, bus mastering, and the delivery modes NMI, SMI and INIT.
+// Left out: what would legitimately end or overwrite the guest. Ports f4 (debug exit), cf9 and 92 bit 0 and 8042
+// resets, PM1 control (power off), b2 (SMI), the fw_cfg DMA address, bus mastering, and the delivery modes NMI, SMI and
+// INIT.
 #include "runtime.h"
 
 static uint64_t state = 0x9e3779b97f4a7c15;
@@ -31,11 +32,14 @@ static uint32_t next_value(void) {
 
 static uint32_t pm_base;
 
-static bool touches(uint32_t port, uint32_t size, uint32_t first, uint32_t last) { return port <= last && port + size > first; }
+static bool touches(uint32_t port, uint32_t size, uint32_t first, uint32_t last) {
+  return port <= last && port + size > first;
+}
 
 static bool may_write(uint32_t port, uint32_t size, uint32_t* value) {
   if (port + size > 0x10000) return false;
-  if (touches(port, size, 0xf4, 0xf7) || touches(port, size, 0xb2, 0xb3) || touches(port, size, 0x514, 0x51b)) return false;
+  if (touches(port, size, 0xf4, 0xf7) || touches(port, size, 0xb2, 0xb3) || touches(port, size, 0x514, 0x51b))
+    return false;
   if (touches(port, size, 0xcf9, 0xcf9) && size != 4) return false;
   if (touches(port, size, 0xcf8, 0xcff) || touches(port, size, 0x64, 0x64)) return false;  // in their own rounds
   if (touches(port, size, pm_base + 4, pm_base + 5) || touches(port, size, 0x604, 0x605)) return false;
@@ -72,9 +76,9 @@ static void all_ports(void) {
 
 // The ports where a PC has its chips, much more often.
 static void chips(uint32_t turns) {
-  static const uint16_t kBases[] = {0x00, 0x20, 0x40, 0x60, 0x70, 0x80, 0x90, 0xa0, 0xc0, 0xd0, 0x170, 0x1f0, 0x1ce, 0x2f8,
-                                    0x370, 0x376, 0x3b0, 0x3c0, 0x3d0, 0x3e8, 0x3f0, 0x3f8, 0x402, 0x480, 0x4d0, 0x510,
-                                    0x600, 0xae00, 0xaf00, 0xc000, 0xb000};
+  static const uint16_t kBases[] = {0x00,  0x20,  0x40,  0x60,  0x70,  0x80,   0x90,   0xa0,   0xc0,  0xd0,  0x170,
+                                    0x1f0, 0x1ce, 0x2f8, 0x370, 0x376, 0x3b0,  0x3c0,  0x3d0,  0x3e8, 0x3f0, 0x3f8,
+                                    0x402, 0x480, 0x4d0, 0x510, 0x600, 0xae00, 0xaf00, 0xc000, 0xb000};
   for (uint32_t i = 0; i < turns; ++i) {
     const uint32_t port = kBases[next_random() % (sizeof kBases / sizeof *kBases)] + (next_random() & 15);
     const uint32_t size = 1u << (next_random() % 3);
@@ -102,9 +106,9 @@ static void pci(uint32_t turns) {
     outl(0xcf8, 0x80000000 | (next_random() % 8 ? 0 : (next_random() & 0xff0000)) | device << 11 | function << 8 | reg);
     sum += inl(0xcfc);
     uint32_t v = next_value();
-    if (reg == 4) v &= ~4u;                                                        // no bus mastering
-    if (device == 0 && reg >= 0x58) continue;                                      // PAM and SMRAM: the BIOS area
-    if (device == 1 && function == 3 && (reg == 0x40 || reg == 0x80)) continue;    // where the power button is
+    if (reg == 4) v &= ~4u;                                                      // no bus mastering
+    if (device == 0 && reg >= 0x58) continue;                                    // PAM and SMRAM: the BIOS area
+    if (device == 1 && function == 3 && (reg == 0x40 || reg == 0x80)) continue;  // where the power button is
     if (next_random() & 1) continue;
     switch (next_random() % 3) {
       case 0:

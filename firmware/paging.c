@@ -121,8 +121,14 @@ static void matrix(void) {
   static const struct {
     const char* name;
     Entry bits;
-  } kRights[] = {{"----", 0},          {"p---", kP},           {"pw--", kP | kW},      {"p-u-", kP | kU},
-                 {"pwu-", kP | kW | kU}, {"p--x", kP | NX},      {"pw-x", kP | kW | NX}, {"p-ux", kP | kU | NX},
+  } kRights[] = {{"----", 0},
+                 {"p---", kP},
+                 {"pw--", kP | kW},
+                 {"p-u-", kP | kU},
+                 {"pwu-", kP | kW | kU},
+                 {"p--x", kP | NX},
+                 {"pw-x", kP | kW | NX},
+                 {"p-ux", kP | kU | NX},
                  {"pwux", kP | kW | kU | NX}};
   int count = HAS_NX ? 9 : 5;
   memset(frames, 0, sizeof frames);

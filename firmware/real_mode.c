@@ -1,9 +1,10 @@
-// Shows real mode, entered from protected mode and left again: delivery through the IVT (INT n, #DE, #BP, #OF, #UD, single
-// step, timer interrupts), a moved IVT, wrapping of offsets and segments, 32-bit operands, unreal mode (4 GiB limits kept from
-// protected mode), and 16-bit protected mode (segment bases, 16-bit stack, 286 gates). SDM vol. 3B, chapter 20; vol. 3A,
-// 9.9.
+// Shows real mode, entered from protected mode and left again: delivery through the IVT (INT n, #DE, #BP, #OF, #UD,
+// single step, timer interrupts), a moved IVT, wrapping of offsets and segments, 32-bit operands, unreal mode (4 GiB
+// limits kept from protected mode), and 16-bit protected mode (segment bases, 16-bit stack, 286 gates). SDM vol. 3B,
+// chapter 20; vol. 3A, 9.9.
 //
-// The work is in real_mode_code.asm, which fills in a table of results; nothing is tested that needs data segment limits.
+// The work is in real_mode_code.asm, which fills in a table of results; nothing is tested that needs data segment
+// limits.
 #include "runtime.h"
 
 extern const uint8_t real_code[], real_code_end[];

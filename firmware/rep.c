@@ -76,13 +76,13 @@ struct Registers {
 };
 
 // One function per instruction: loads the registers, runs it with the given direction, stores them.
-#define STRING_OP(name, text)                                                                            \
-  static void name(struct Registers* r, bool down) {                                                     \
-    word flags = 2 | (down ? kFlagDf : 0);                                                               \
-    __asm__ volatile("push %5\n popf\n" text "\n pushf\n pop %4\n cld"                                   \
-                     : "+a"(r->ax), "+c"(r->cx), "+S"(r->si), "+D"(r->di), "=&r"(r->flags)               \
-                     : "r"(flags)                                                                        \
-                     : "memory", "cc");                                                                  \
+#define STRING_OP(name, text)                                                              \
+  static void name(struct Registers* r, bool down) {                                       \
+    word flags = 2 | (down ? kFlagDf : 0);                                                 \
+    __asm__ volatile("push %5\n popf\n" text "\n pushf\n pop %4\n cld"                     \
+                     : "+a"(r->ax), "+c"(r->cx), "+S"(r->si), "+D"(r->di), "=&r"(r->flags) \
+                     : "r"(flags)                                                          \
+                     : "memory", "cc");                                                    \
   }
 STRING_OP(movsb, "rep movsb")
 STRING_OP(movsw, "rep movsw")
@@ -122,13 +122,15 @@ static void moves(void) {
     const char* name;
     Op* op;
     int size;
-  } kMoves[] = {{"rep movsb", movsb, 1},
-                {"rep movsw", movsw, 2},
-                {"rep movsl", movsl, 4},
+  } kMoves[] = {
+    {"rep movsb", movsb, 1},
+    {"rep movsw", movsw, 2},
+    {"rep movsl", movsl, 4},
 #if defined(__x86_64__)
-                {"rep movsq", movsq, 8},
+    {"rep movsq", movsq, 8},
 #endif
-                {"repne movsb", repne_movsb, 1}};
+    {"repne movsb", repne_movsb, 1}
+  };
   for (unsigned i = 0; i < sizeof kMoves / sizeof *kMoves; ++i) {
     const int size = kMoves[i].size;
     for (int down = 0; down < 2; ++down) {
@@ -247,7 +249,6 @@ static void ports(void) {
 
 // Counts and addresses of a narrower address size wrap and leave the upper half alone.
 static void narrow(void) {
-
 #if defined(__x86_64__)
   map_all();
   fill();
@@ -267,7 +268,6 @@ static void narrow(void) {
   __asm__ volatile("addr16 rep stosb" : "+c"(cx), "+D"(di) : "a"(0x42) : "memory");
   check(cx == 0x99990000 && low[0] == 0x41, "addr16 with a count of zero");
 #endif
-
 }
 
 static volatile uint32_t ticks, inside;
@@ -287,7 +287,10 @@ static void interrupted(void) {
   bool right = true;
   for (uint32_t round = 1; inside < 3 && round < 2000; ++round) {
     word cx = 0x200000, di = (word)area;
-    __asm__ volatile("sti\n nop\n .globl the_rep\n the_rep: rep stosb\n cli" : "+c"(cx), "+D"(di) : "a"(round) : "memory");
+    __asm__ volatile("sti\n nop\n .globl the_rep\n the_rep: rep stosb\n cli"
+                     : "+c"(cx), "+D"(di)
+                     : "a"(round)
+                     : "memory");
     right &= cx == 0 && di == (word)area + 0x200000;
     right &= area[0] == (uint8_t)round && area[0x1fffff] == (uint8_t)round;
     for (uint32_t i = 0; i < 0x200000; i += 4093) right &= area[i] == (uint8_t)round;

@@ -1,20 +1,21 @@
 // Shows faults and the ways between rings, in 32-bit protected mode: every exception of ring 0 and ring 3 with its
-// error code, privileged instructions, DPL checks of INT n, the stack switch through the TSS, the I/O permission bitmap,
-// conforming code, call gates with parameters and the far return, SYSENTER/SYSEXIT, and a double fault into a working
-// handler (SDM vol. 3A, chapters 5 and 6; vol. 2 for SYSENTER).
+// error code, privileged instructions, DPL checks of INT n, the stack switch through the TSS, the I/O permission
+// bitmap, conforming code, call gates with parameters and the far return, SYSENTER/SYSEXIT, and a double fault into a
+// working handler (SDM vol. 3A, chapters 5 and 6; vol. 2 for SYSENTER).
 //
-// Not tested because TCG does not implement it: segment limits of data, null data segments, alignment checks (#AC), the EXT bit.
+// Not tested because TCG does not implement it: segment limits of data, null data segments, alignment checks (#AC), the
+// EXT bit.
 #include "runtime.h"
 
 enum { kMsrSysenterCs = 0x174, kMsrSysenterEsp = 0x175, kMsrSysenterEip = 0x176 };
 enum {
-  kNotPresent = kFreeSelector,     // data, P=0
+  kNotPresent = kFreeSelector,  // data, P=0
   kConforming = kFreeSelector + 8,
   kCallGate = kFreeSelector + 16,  // DPL 3, two parameters
   kGate0 = kFreeSelector + 24,     // call gate with DPL 0
   kReadOnly = kFreeSelector + 32,
   kCodeAbsent = kFreeSelector + 40,
-  kBeyond = 0x400,                 // behind the GDT's limit
+  kBeyond = 0x400,  // behind the GDT's limit
 };
 
 // ---- exceptions that any ring can raise ----
@@ -77,14 +78,17 @@ ASM_FUNCTION(user_int_13, "int $13; nop")
 ASM_FUNCTION(user_int_50, "int $0x50; nop")
 ASM_FUNCTION(user_int_51, "int $0x51; nop")
 ASM_FUNCTION(user_popf, "pushf; orl $0x3200, (%esp); popf; pushf; pop %eax; int $0x80")
-ASM_FUNCTION(user_lar, "mov $0x1b, %ecx; xor %eax, %eax; lar %cx, %eax; setz %bl; mov $0x10, %ecx; "
-                       "lar %cx, %edx; setz %bh; movzwl %bx, %ebx; int $0x80")
-ASM_FUNCTION(user_verr, "mov $0x23, %ecx; verr %cx; setz %al; verw %cx; setz %ah; mov $0x10, %ecx; verr %cx; "
-                        "setz %bl; movzwl %ax, %eax; movzbl %bl, %ebx; int $0x80")
+ASM_FUNCTION(user_lar,
+             "mov $0x1b, %ecx; xor %eax, %eax; lar %cx, %eax; setz %bl; mov $0x10, %ecx; "
+             "lar %cx, %edx; setz %bh; movzwl %bx, %ebx; int $0x80")
+ASM_FUNCTION(user_verr,
+             "mov $0x23, %ecx; verr %cx; setz %al; verw %cx; setz %ah; mov $0x10, %ecx; verr %cx; "
+             "setz %bl; movzwl %ax, %eax; movzbl %bl, %ebx; int $0x80")
 ASM_FUNCTION(user_arpl, "mov $0x20, %eax; mov $3, %ecx; arpl %cx, %ax; setz %bl; int $0x80")
 ASM_FUNCTION(user_conforming, "lcall $0x60, $0; mov %eax, %esi; int $0x80")
-ASM_FUNCTION(user_call_gate, "push $0x22222222; push $0x11111111; mov %esp, %ebp; lcall $0x68, $0; "
-                             "sub %esp, %ebp; int $0x80")
+ASM_FUNCTION(user_call_gate,
+             "push $0x22222222; push $0x11111111; mov %esp, %ebp; lcall $0x68, $0; "
+             "sub %esp, %ebp; int $0x80")
 ASM_FUNCTION(user_gate_0, "lcall $0x70, $0; int $0x80")
 ASM_FUNCTION(user_sysenter, "mov %esp, %ecx; mov $back, %edx; mov $0x5e, %eax; sysenter; ud2; back: int $0x80")
 
@@ -94,8 +98,9 @@ ASM_FUNCTION(ts_handler, "pop %eax; movl $0x10, tss + 8; int $0x80")  // repairs
 // Ring 0 sides.
 ASM_FUNCTION(conforming_code, "xor %eax, %eax; mov %cs, %ax; lret")
 // The far return drops the parameters and nulls DS, ES, FS, GS which ring 3 may not use.
-ASM_FUNCTION(gate_code, "mov 8(%esp), %eax; mov 12(%esp), %edx; mov %cs, %ebx; mov %ss, %ecx; mov 20(%esp), %edi;"
-                        "push %eax; mov $0x10, %eax; mov %eax, %fs; mov $0x23, %eax; mov %eax, %gs; pop %eax; lret $8")
+ASM_FUNCTION(gate_code,
+             "mov 8(%esp), %eax; mov 12(%esp), %edx; mov %cs, %ebx; mov %ss, %ecx; mov 20(%esp), %edi;"
+             "push %eax; mov $0x10, %eax; mov %eax, %fs; mov $0x23, %eax; mov %eax, %gs; pop %eax; lret $8")
 ASM_FUNCTION(sysenter_code, "mov %cs, %ebx; mov %ss, %esi; pushf; pop %edi; mov %esp, %ebp; mov $0x99, %eax; sysexit")
 
 extern uint8_t at_div[], after_int3[], after_int_3[], after_into[], at_bound[], at_ud[], after_int_80[];
@@ -181,14 +186,13 @@ static void privileged(void) {
   static const struct {
     const char* name;
     void (*code)(void);
-  } kForbidden[] = {{"cli", user_cli},           {"sti", user_sti},           {"hlt", user_hlt},
-                    {"in", user_in},             {"out", user_out},           {"ins", user_ins},
-                    {"outs", user_outs},         {"mov cr0", user_mov_cr0},   {"mov cr3", user_mov_cr3},
-                    {"mov dr7", user_mov_dr7},   {"lgdt", user_lgdt},         {"lidt", user_lidt},
-                    {"lldt", user_lldt},         {"ltr", user_ltr},           {"lmsw", user_lmsw},
-                    {"clts", user_clts},         {"invlpg", user_invlpg},     {"invd", user_invd},
-                    {"wbinvd", user_wbinvd},     {"rdmsr", user_rdmsr},       {"wrmsr", user_wrmsr},
-                    {"sysexit", user_sysexit}};
+  } kForbidden[] = {
+      {"cli", user_cli},         {"sti", user_sti},         {"hlt", user_hlt},       {"in", user_in},
+      {"out", user_out},         {"ins", user_ins},         {"outs", user_outs},     {"mov cr0", user_mov_cr0},
+      {"mov cr3", user_mov_cr3}, {"mov dr7", user_mov_dr7}, {"lgdt", user_lgdt},     {"lidt", user_lidt},
+      {"lldt", user_lldt},       {"ltr", user_ltr},         {"lmsw", user_lmsw},     {"clts", user_clts},
+      {"invlpg", user_invlpg},   {"invd", user_invd},       {"wbinvd", user_wbinvd}, {"rdmsr", user_rdmsr},
+      {"wrmsr", user_wrmsr},     {"sysexit", user_sysexit}};
   for (unsigned i = 0; i < sizeof kForbidden / sizeof *kForbidden; ++i) {
     run_user(kForbidden[i].code);
     expect_trap(13, 0, kForbidden[i].name);
@@ -242,7 +246,8 @@ static void interrupts(void) {
   run_user(user_int_51);
   expect_trap(13, 0x51 * 8 + 2, "empty gate");
 
-  // A bad ring 0 stack in the TSS: #TS, whose gate leads to conforming code, which runs at ring 3 without a stack switch.
+  // A bad ring 0 stack in the TSS: #TS, whose gate leads to conforming code, which runs at ring 3 without a stack
+  // switch.
   struct Gate saved = idt[10];
   set_gate(10, (void*)((word)ts_handler - (word)conforming_code), kConforming, 0x8e);
   tss.ss0 = kBeyond;
@@ -331,7 +336,8 @@ static void transfers(void) {
 
 // IRET checks what it pops.
 word iret_frame[5];
-ASM_FUNCTION(do_iret, "mov $iret_frame, %eax; push 16(%eax); push 12(%eax); push 8(%eax); push 4(%eax); push (%eax); iret")
+ASM_FUNCTION(do_iret,
+             "mov $iret_frame, %eax; push 16(%eax); push 12(%eax); push 8(%eax); push 4(%eax); push (%eax); iret")
 
 static void iret_of(word cs, word ss, const char* what, word vector, word error) {
   iret_frame[0] = (word)user_call;
@@ -380,8 +386,8 @@ static void double_fault(void) {
 int main(void) {
   gdt[kNotPresent / 8] = descriptor(0, 0xfffff, 0xc013);
   gdt[kConforming / 8] = descriptor((uint32_t)conforming_code, 0xfffff, 0xc09f);
-  gdt[kCallGate / 8] = ((word)gate_code & 0xffff) | kCode0 << 16 | 2ull << 32 | 0xecull << 40 |
-                       (uint64_t)((word)gate_code >> 16) << 48;
+  gdt[kCallGate / 8] =
+      ((word)gate_code & 0xffff) | kCode0 << 16 | 2ull << 32 | 0xecull << 40 | (uint64_t)((word)gate_code >> 16) << 48;
   gdt[kGate0 / 8] = (gdt[kCallGate / 8] & ~(3ull << 45));
   gdt[kReadOnly / 8] = descriptor(0, 0xfffff, 0xc091);
   gdt[kCodeAbsent / 8] = descriptor(0, 0xfffff, 0xc01b);

@@ -1,9 +1,10 @@
 // Shows faults and the ways between rings in long mode: exceptions from ring 3, DPL checks, the stack from the TSS and
-// its 16-byte alignment, IST stacks, SYSCALL/SYSRET and SYSENTER/SYSEXIT in their 64-bit forms, SWAPGS and the FS and GS
-// bases, compatibility mode, a double fault into a handler on its own stack (SDM vol. 3A, chapters 5.8 and 6.14).
+// its 16-byte alignment, IST stacks, SYSCALL/SYSRET and SYSENTER/SYSEXIT in their 64-bit forms, SWAPGS and the FS and
+// GS bases, compatibility mode, a double fault into a handler on its own stack (SDM vol. 3A, chapters 5.8 and 6.14).
 //
 // Not tested: #SS for non-canonical stack addresses (QEMU 7.2 raises #GP), SYSRET to a non-canonical address (Intel and
-// AMD differ), SYSCALL in compatibility mode (#UD on Intel, works in QEMU), error codes that name an IDT entry (vector * 8
+// AMD differ), SYSCALL in compatibility mode (#UD on Intel, works in QEMU), error codes that name an IDT entry (vector
+// * 8
 // + 2 by the manual, QEMU 7.2 says vector * 16 + 2), arithmetic flags right after SYSCALL (QEMU loses them).
 #include "runtime.h"
 
@@ -35,10 +36,12 @@ ASM_FUNCTION(do_null_ds, "xor %eax, %eax; mov %eax, %ds; mov (%rsp), %rbx; int $
 ASM_FUNCTION(do_odd_stack, "sub $5, %rsp; int $0x80")
 ASM_FUNCTION(do_x87, "fld1; int $0x80")
 
-ASM_FUNCTION(user_syscall,
-             "mov $0x1122334455667788, %rbx; mov $0x77, %eax; stc; syscall; .globl after_syscall; after_syscall: int $0x80")
-ASM_FUNCTION(syscall_code, "mov %rcx, %r8; mov %r11, %r9; mov %cs, %r12d; mov %ss, %r13d; pushf; pop %r14; mov %rsp, %r15; "
-                           "mov $0x88, %eax; sysretq")
+ASM_FUNCTION(
+    user_syscall,
+    "mov $0x1122334455667788, %rbx; mov $0x77, %eax; stc; syscall; .globl after_syscall; after_syscall: int $0x80")
+ASM_FUNCTION(syscall_code,
+             "mov %rcx, %r8; mov %r11, %r9; mov %cs, %r12d; mov %ss, %r13d; pushf; pop %r14; mov %rsp, %r15; "
+             "mov $0x88, %eax; sysretq")
 ASM_FUNCTION(syscall_code_32, "mov $compat_code, %ecx; sysretl")
 ASM_FUNCTION(user_sysenter, "mov %rsp, %rcx; lea back(%rip), %rdx; sysenter; ud2; back: int $0x80")
 ASM_FUNCTION(sysenter_code, "mov %cs, %r12d; mov %ss, %r13d; mov %rsp, %r14; mov $0x99, %eax; rex.w sysexit")
@@ -46,8 +49,9 @@ ASM_FUNCTION(user_bases, "mov %fs:0, %rax; mov %gs:8, %rbx; int $0x80")
 ASM_FUNCTION(user_load_gs, "mov $0x23, %eax; mov %eax, %gs; mov %gs:(%rsp), %rbx; mov (%rsp), %rcx; int $0x80")
 ASM_FUNCTION(kernel_swapgs, "swapgs; mov %gs:0, %rax; swapgs; mov %gs:0, %rbx; int $0x80")
 // AAA, INTO and 0x40-0x4f as INC exist again, addresses wrap at 4 GiB, and INT pushes a 64-bit frame.
-ASM_FUNCTION(compat_code, ".code32; mov $0x0f, %eax; aaa; inc %ebx; mov %cs, %ecx; mov %esp, %ebp; push $-1; pop %edi; "
-                          "int $0x80; .code64")
+ASM_FUNCTION(compat_code,
+             ".code32; mov $0x0f, %eax; aaa; inc %ebx; mov %cs, %ecx; mov %esp, %ebp; push $-1; pop %edi; "
+             "int $0x80; .code64")
 ASM_FUNCTION(compat_into, ".code32; mov $0x7f, %al; add $1, %al; into; nop; .code64")
 ASM_FUNCTION(to_compat_and_back,
              "pushq $0x1b; push $in_compat; rex.w lret; .code32; in_compat: mov $0x37, %esi; aas; ljmp $0x2b, $in_long;"

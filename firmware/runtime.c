@@ -128,9 +128,7 @@ void set_gate(int vector, const void* target, uint16_t selector, uint8_t access)
 #endif
 }
 
-void set_gate_ist(int vector, int ist) {
-  idt[vector].low = (idt[vector].low & ~(7ull << 32)) | (uint64_t)ist << 32;
-}
+void set_gate_ist(int vector, int ist) { idt[vector].low = (idt[vector].low & ~(7ull << 32)) | (uint64_t)ist << 32; }
 
 void load_segments(void);  // asm: CS, DS, ES, SS from the new GDT, null FS and GS
 
@@ -186,7 +184,8 @@ struct Jump {
 };
 static struct Jump jump;
 static bool armed;
-int save_point(struct Jump*, void (*code)(void));  // asm: keeps the stack, calls code; 0 if it returned, 1 after jump_back
+int save_point(struct Jump*,
+               void (*code)(void));  // asm: keeps the stack, calls code; 0 if it returned, 1 after jump_back
 _Noreturn void jump_back(struct Jump*);
 _Noreturn void enter_user(word ip, word sp, word cs, word ss, word flags);
 

@@ -1,4 +1,5 @@
-// The little that every guest shares: console on COM1, exit through isa-debug-exit at port 0xf4, descriptor tables, traps.
+// The little that every guest shares: console on COM1, exit through isa-debug-exit at port 0xf4, descriptor tables,
+// traps.
 //
 // A guest is a multiboot-1 ELF32 image. 32-bit guests run main() flat at ring 0 without paging; 64-bit guests run it in
 // long mode with 4 GiB mapped one to one by user-accessible 2 MiB pages. Interrupts are off and both 8259s are masked
@@ -56,23 +57,23 @@ static inline uint64_t rdtsc(void) {
   __asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
   return lo | (uint64_t)hi << 32;
 }
-#define DEFINE_CR(n)                                                                                      \
-  static inline word read_cr##n(void) {                                                                   \
-    word v;                                                                                               \
-    __asm__ volatile("mov %%cr" #n ", %0" : "=r"(v));                                                     \
-    return v;                                                                                             \
-  }                                                                                                       \
+#define DEFINE_CR(n)                                  \
+  static inline word read_cr##n(void) {               \
+    word v;                                           \
+    __asm__ volatile("mov %%cr" #n ", %0" : "=r"(v)); \
+    return v;                                         \
+  }                                                   \
   static inline void write_cr##n(word v) { __asm__ volatile("mov %0, %%cr" #n ::"r"(v) : "memory"); }
 DEFINE_CR(0)
 DEFINE_CR(2)
 DEFINE_CR(3)
 DEFINE_CR(4)
-#define DEFINE_DR(n)                                                                                      \
-  static inline word read_dr##n(void) {                                                                   \
-    word v;                                                                                               \
-    __asm__ volatile("mov %%dr" #n ", %0" : "=r"(v));                                                     \
-    return v;                                                                                             \
-  }                                                                                                       \
+#define DEFINE_DR(n)                                  \
+  static inline word read_dr##n(void) {               \
+    word v;                                           \
+    __asm__ volatile("mov %%dr" #n ", %0" : "=r"(v)); \
+    return v;                                         \
+  }                                                   \
   static inline void write_dr##n(word v) { __asm__ volatile("mov %0, %%dr" #n ::"r"(v) : "memory"); }
 DEFINE_DR(0)
 DEFINE_DR(1)
@@ -132,8 +133,9 @@ enum {
   kGdtEntries = 64,
 };
 extern uint64_t gdt[kGdtEntries];
-uint64_t descriptor(uint32_t base, uint32_t limit, uint32_t access_and_flags);  // access in bits 0-7, G/D/L/AVL in 12-15
-void load_tables(void);                                                         // LGDT, LIDT, LTR, segment registers
+uint64_t descriptor(uint32_t base, uint32_t limit,
+                    uint32_t access_and_flags);  // access in bits 0-7, G/D/L/AVL in 12-15
+void load_tables(void);                          // LGDT, LIDT, LTR, segment registers
 
 #if defined(__x86_64__)
 struct __attribute__((packed)) Tss {
@@ -164,7 +166,7 @@ struct Gate {
 extern struct Tss tss;  // the running task's; io_map_base points behind the limit until a guest changes it
 extern struct Gate idt[256];
 void set_gate(int vector, const void* target, uint16_t selector, uint8_t access);  // access: 0x8e interrupt, 0xee DPL 3
-void set_gate_ist(int vector, int ist);                                             // long mode only
+void set_gate_ist(int vector, int ist);                                            // long mode only
 
 // ---- traps ----
 // What is on the stack when trap_dispatch() runs. `sp` and `ss` exist only if the privilege level changed (always, in
@@ -190,11 +192,11 @@ bool traps(void (*code)(void));
 void run_user(void (*code)(void));
 void run_user_at(word ip, word sp, word cs, word ss);
 extern word user_flags;
-extern struct Frame trap;   // the frame of the trap which ended the run
-extern word trap_cr2;       // CR2 as the handler found it
+extern struct Frame trap;  // the frame of the trap which ended the run
+extern word trap_cr2;      // CR2 as the handler found it
 extern uint8_t user_stack[4096], kernel_stack[], trap_stack[8192];
 const char* trap_name(word vector);
-void say_trap(const char* what);  // "what: #PF error 0x7" from `trap`
+void say_trap(const char* what);                              // "what: #PF error 0x7" from `trap`
 bool expect_trap(word vector, word error, const char* what);  // says and checks it
 
 // ---- chips that many guests touch ----
@@ -213,8 +215,8 @@ int memcmp(const void* a, const void* b, size_t count);
 uint32_t crc32(uint32_t crc, const void* data, size_t count);  // IEEE 802.3, start with 0
 
 // Bodies of code under test: an address that C can call or patch.
-#define ASM_FUNCTION(name, text)                                                        \
-  void name(void);                                                                      \
+#define ASM_FUNCTION(name, text) \
+  void name(void);               \
   __asm__(".pushsection .text\n.globl " #name "\n" #name ":\n" text "\n.popsection\n");
 #if defined(__x86_64__)
 #define R "r"  // prefix of a full register's name: "%" R "ax"

@@ -64,41 +64,54 @@ static void emit(void* at, uint32_t value) {
 #else
 #define SLOT "4"
 #endif
-#define SELF(name, text)                  \
-  ASM_FUNCTION(name, text)                \
+#define SELF(name, text)   \
+  ASM_FUNCTION(name, text) \
   static uint32_t run_##name(void) { return call((const void*)(word)name); }
 
 SELF(next, "movb $0x22, 1f + 1; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
-SELF(later, "xor %ecx, %ecx; movb $0x22, 1f + 1; inc %ecx; nop; inc %ecx; lea 1(%" R "cx), %ecx;"
+SELF(later, "xor %ecx, %ecx; movb $0x22, 1f + 1; inc %ecx; nop; inc %ecx; lea 1(%" R
+            "cx), %ecx;"
             "1: mov $0x11, %eax; shl $8, %ecx; or %ecx, %eax; movb $0x11, 1b + 1; ret")
-SELF(loop_body, "xor %edx, %edx; mov $100, %ecx; 1: mov $0, %eax; add %eax, %edx; addb $1, 1b + 1; dec %ecx; jnz 1b;"
-                "movb $0, 1b + 1; mov %edx, %eax; ret")
+SELF(loop_body,
+     "xor %edx, %edx; mov $100, %ecx; 1: mov $0, %eax; add %eax, %edx; addb $1, 1b + 1; dec %ecx; jnz 1b;"
+     "movb $0, 1b + 1; mov %edx, %eax; ret")
 SELF(jump_target, "mov $1, %eax; movb $2, 1f + 1; 1: jmp 2f; 2: nop; ret; add $4, %eax; movb $0, 1b + 1; ret")
 SELF(same_value, "mov $3, %eax; 1: movb $0xc6, 1b; add $1, %eax; ret")
-SELF(rep_stos, "push %" R "di; xor %eax, %eax; mov $0x90, %al; mov $1f, %edi; mov $32, %ecx; rep stosb;"
-               "xor %eax, %eax; 1: .rept 16; .byte 0xff, 0xc0; .endr; .byte 0xff, 0xc0; push %" R "ax;"
+SELF(rep_stos, "push %" R
+               "di; xor %eax, %eax; mov $0x90, %al; mov $1f, %edi; mov $32, %ecx; rep stosb;"
+               "xor %eax, %eax; 1: .rept 16; .byte 0xff, 0xc0; .endr; .byte 0xff, 0xc0; push %" R
+               "ax;"
                "mov $1b, %edi; mov $16, %ecx; mov $0xc0ff, %eax; rep stosw; pop %" R "ax; pop %" R "di; ret")
-SELF(rep_movs, "push %" R "si; push %" R "di; mov $2f, %esi; mov $1f, %edi; mov $5, %ecx; rep movsb;"
-               "1: mov $0x11, %eax; push %" R "ax; mov $3f, %esi; mov $1b, %edi; mov $5, %ecx; rep movsb; pop %" R "ax;"
+SELF(rep_movs, "push %" R "si; push %" R
+               "di; mov $2f, %esi; mov $1f, %edi; mov $5, %ecx; rep movsb;"
+               "1: mov $0x11, %eax; push %" R "ax; mov $3f, %esi; mov $1b, %edi; mov $5, %ecx; rep movsb; pop %" R
+               "ax;"
                "pop %" R "di; pop %" R "si; ret; 2: mov $0x33, %eax; 3: mov $0x11, %eax")
 #if defined(__x86_64__)
-SELF(by_push, "mov %rsp, %rcx; mov $1f + 9, %esp; mov $0x9090909022222222, %rax; push %rax; mov %rcx, %rsp;"
-              "1: mov $0x11111111, %eax; nop; nop; nop; nop; movl $0x11111111, 1b + 1; ret")
+SELF(by_push,
+     "mov %rsp, %rcx; mov $1f + 9, %esp; mov $0x9090909022222222, %rax; push %rax; mov %rcx, %rsp;"
+     "1: mov $0x11111111, %eax; nop; nop; nop; nop; movl $0x11111111, 1b + 1; ret")
 #else
-SELF(by_push, "mov %esp, %ecx; mov $1f + 5, %esp; push $0x22222222; mov %ecx, %esp;"
-              "1: mov $0x11111111, %eax; movl $0x11111111, 1b + 1; ret")
+SELF(by_push,
+     "mov %esp, %ecx; mov $1f + 5, %esp; push $0x22222222; mov %ecx, %esp;"
+     "1: mov $0x11111111, %eax; movl $0x11111111, 1b + 1; ret")
 #endif
-SELF(by_call, "push %" R "bp; mov %" R "sp, %" R "bp; mov $1f + 1 + " SLOT ", %esp; call 3f; 2: nop; 3: mov %" R "bp, %" R "sp;"
-              "1: mov $0x11111111, %eax; nop; nop; nop; nop; sub $2b, %eax; movl $0x11111111, 1b + 1;"
-              "movl $0x90909090, 1b + 5; pop %" R "bp; ret")
+SELF(by_call,
+     "push %" R "bp; mov %" R "sp, %" R "bp; mov $1f + 1 + " SLOT ", %esp; call 3f; 2: nop; 3: mov %" R "bp, %" R
+     "sp;"
+     "1: mov $0x11111111, %eax; nop; nop; nop; nop; sub $2b, %eax; movl $0x11111111, 1b + 1;"
+     "movl $0x90909090, 1b + 5; pop %" R "bp; ret")
 SELF(by_xadd, "mov $0x11, %ecx; lock xadd %ecx, 1f + 1; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
-SELF(by_cmpxchg, "mov $0x11, %eax; mov $0x44, %ecx; lock cmpxchg %ecx, 1f + 1; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
+SELF(by_cmpxchg,
+     "mov $0x11, %eax; mov $0x44, %ecx; lock cmpxchg %ecx, 1f + 1; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
 SELF(by_x87, "push $0x55; fildl (%" R "sp); fistpl 1f + 1; pop %" R "ax; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
-SELF(by_sse, "push $0x66; movss (%" R "sp), %xmm0; movss %xmm0, 1f + 1; pop %" R "ax; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
+SELF(by_sse, "push $0x66; movss (%" R "sp), %xmm0; movss %xmm0, 1f + 1; pop %" R
+             "ax; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
 SELF(by_setcc, "cmp %eax, %eax; sete 1f + 1; 1: mov $0x11, %eax; movb $0x11, 1b + 1; ret")
 SELF(by_interrupt, "int $0x81; .globl after_81; after_81: mov $0x11, %eax; movb $0x11, after_81 + 1; ret")
 // A counter in the page of the loop that changes it.
-SELF(shared_page, "movl $0, 2f; mov $20000, %ecx; 1: incl 2f; dec %ecx; jnz 1b; mov 2f, %eax; ret; .p2align 3; 2: .long 0")
+SELF(shared_page,
+     "movl $0, 2f; mov $20000, %ecx; 1: incl 2f; dec %ecx; jnz 1b; mov 2f, %eax; ret; .p2align 3; 2: .long 0")
 extern uint8_t after_81[];
 
 static void patch_in_handler(struct Frame* f) { ((volatile uint8_t*)f->ip)[1] = 0x77; }

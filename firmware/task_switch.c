@@ -3,8 +3,8 @@
 // and without error code, a double fault out of a broken stack into a task of its own, and the faults of bad TSSes.
 // SDM vol. 3A, chapter 7.
 //
-// Not tested: the T bit of the TSS and limits of data segments (not in TCG), 16-bit TSSes. QEMU 7.2 saves stale flags at a
-// far JMP in the middle of a block: it passes with one instruction a block (-singlestep) only.
+// Not tested: the T bit of the TSS and limits of data segments (not in TCG), 16-bit TSSes. QEMU 7.2 saves stale flags
+// at a far JMP in the middle of a block: it passes with one instruction a block (-singlestep) only.
 #include "runtime.h"
 
 enum {
@@ -126,7 +126,8 @@ static void calls(void) {
 // ---- nesting ----
 static void task_c(void) {
   for (;;) {
-    note(0xc0 | (busy(kTaskA) ? 1 : 0) | (busy(kTaskB) ? 2 : 0) | (busy(kTssSelector) ? 4 : 0) | (busy(kTaskC) ? 8 : 0));
+    note(0xc0 | (busy(kTaskA) ? 1 : 0) | (busy(kTaskB) ? 2 : 0) | (busy(kTssSelector) ? 4 : 0) |
+         (busy(kTaskC) ? 8 : 0));
     note(c.back_link);
     __asm__ volatile("iret" ::: "memory");
   }
@@ -166,7 +167,9 @@ static void nested(void) {
 ASM_FUNCTION(gp_task, "1: pop %eax; mov %eax, task_error; addl $2, tss + 32; iret; jmp 1b")  // skips MOV DS, AX
 ASM_FUNCTION(ud_task, "1: movl $0x0dd, task_error; addl $2, tss + 32; iret; jmp 1b")
 volatile uint32_t task_error;
-ASM_FUNCTION(df_task, "1: pop %eax; mov %eax, task_error; mov saved_esp, %eax; mov %eax, tss + 56; movl $after_df, tss + 32; iret; jmp 1b")
+ASM_FUNCTION(df_task,
+             "1: pop %eax; mov %eax, task_error; mov saved_esp, %eax; mov %eax, tss + 56; movl $after_df, tss + 32; "
+             "iret; jmp 1b")
 volatile uint32_t saved_esp;
 
 static void faults(void) {
@@ -189,9 +192,10 @@ static void faults(void) {
   task_error = 0x77;
   directory[0][0x50000000u >> 22] = 0;
   write_cr3(read_cr3());
-  __asm__ volatile("push %%ebp; push %%ebx; push %%esi; push %%edi; mov %%esp, saved_esp; mov $0x50001000, %%esp; push %%eax;"
-                   ".globl after_df; after_df: pop %%edi; pop %%esi; pop %%ebx; pop %%ebp"
-                   ::: "eax", "ecx", "edx", "memory", "cc");
+  __asm__ volatile(
+      "push %%ebp; push %%ebx; push %%esi; push %%edi; mov %%esp, saved_esp; mov $0x50001000, %%esp; push %%eax;"
+      ".globl after_df; after_df: pop %%edi; pop %%esi; pop %%ebx; pop %%ebp" ::
+          : "eax", "ecx", "edx", "memory", "cc");
   check_value(task_error, 0, "#DF on an absent stack into a task: error code");
   check_value(read_cr2(), 0x50000ffc, "CR2");
   idt[8] = df;

@@ -1,6 +1,7 @@
-// Shows the instructions that could tell one host from another: RDTSC (grows, at ring 3 subject to CR4.TSD), RDPMC and RDTSCP
-// (#GP, #UD), CPUID (the same answer every time, and consistent with what the CPU does), RDRAND and RDSEED (absent, #UD).
-// Prints no value that a model or a clock decides.
+// Shows the instructions that could tell one host from another: RDTSC (grows, at ring 3 subject to CR4.TSD), RDPMC and
+// RDTSCP
+// (#GP, #UD), CPUID (the same answer every time, and consistent with what the CPU does), RDRAND and RDSEED (absent,
+// #UD). Prints no value that a model or a clock decides.
 #include "runtime.h"
 
 ASM_FUNCTION(do_rdtsc, "rdtsc; int $0x80")

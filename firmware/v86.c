@@ -7,17 +7,41 @@
 extern const uint8_t v86_code[], v86_code_end[];  // v86_code.asm, runs at segment 0x1000
 enum { kSegment = 0x1000, kStackSegment = 0x2000, kStackTop = 0x1000 };
 // Entry points: offsets of the table at the start of v86_code.
-enum Entry { kCli, kSti, kPushf, kPopf, kIret, kInt21, kInt3, kInto, kIn, kOut, kInWord, kUd, kDivide, kHlt, kLgdt, kMovCr0,
-             kSegments, kProgram, kSpin, kPageFault, kInt13, kLmsw };
+enum Entry {
+  kCli,
+  kSti,
+  kPushf,
+  kPopf,
+  kIret,
+  kInt21,
+  kInt3,
+  kInto,
+  kIn,
+  kOut,
+  kInWord,
+  kUd,
+  kDivide,
+  kHlt,
+  kLgdt,
+  kMovCr0,
+  kSegments,
+  kProgram,
+  kSpin,
+  kPageFault,
+  kInt13,
+  kLmsw
+};
 
 static word offset_of(enum Entry e) { return ((const uint16_t*)v86_code)[e]; }
 
 word v86_frame[9];
-ASM_FUNCTION(enter_v86, "mov $v86_frame, %esi; mov $8, %ecx; 1: push (%esi, %ecx, 4); dec %ecx; jns 1b; mov $0x1234abcd, %eax;"
-                        "xor %ebx, %ebx; xor %ecx, %ecx; xor %edx, %edx; iret")
+ASM_FUNCTION(enter_v86,
+             "mov $v86_frame, %esi; mov $8, %ecx; 1: push (%esi, %ecx, 4); dec %ecx; jns 1b; mov $0x1234abcd, %eax;"
+             "xor %ebx, %ebx; xor %ecx, %ecx; xor %edx, %edx; iret")
 
 static void run(enum Entry e, word flags) {
-  const word frame[9] = {offset_of(e), kSegment, 2 | kFlagVm | flags, kStackTop, kStackSegment, 0x3000, 0x4000, 0x5000, 0x6000};
+  const word frame[9] = {offset_of(e), kSegment, 2 | kFlagVm | flags, kStackTop, kStackSegment, 0x3000, 0x4000,
+                         0x5000,       0x6000};
   memcpy(v86_frame, frame, sizeof frame);
   traps(enter_v86);
 }
@@ -57,7 +81,8 @@ static void at_iopl(bool three) {
     check(trap.flags & kFlagIf, "sti sets IF");
     on_stack(kFlagIf, 0, 0);
     run(kPopf, flags);
-    check((trap.flags & (kFlagIf | kFlagIopl3 | kFlagVm)) == (kFlagIf | kFlagIopl3 | kFlagVm), "popf changes IF, not IOPL or VM");
+    check((trap.flags & (kFlagIf | kFlagIopl3 | kFlagVm)) == (kFlagIf | kFlagIopl3 | kFlagVm),
+          "popf changes IF, not IOPL or VM");
     expect(kInt21, flags, 13, 0x21 * 8 + 2, "int 0x21 through a DPL 0 gate");
     expect(kInt13, flags, 13, 0x13 * 8 + 2, "int 0x13 through a DPL 0 gate");
     expect(kInt3, flags, 3, 0, "int3");
