@@ -28,6 +28,8 @@ int main(void) {
   trap_handlers[0x28] = on_rtc;
 
   pit_set(0, 2, kDivisor);
+  do outb(0x43, 0xe2);  // read-back of the status, until the null-count flag says that the count is loaded
+  while (inb(0x40) & 0x40);
   bool in_range = true;
   for (int i = 0; i < 1000; ++i) {
     uint16_t count = latch_counter();
