@@ -12,6 +12,8 @@ using namespace understudy::emu;
 namespace {
 enum class Phase : uint8_t { kIdle, kBusy };
 
+constexpr uint8_t kQueued[] = {4, 5, 6};
+
 // A machine in miniature: every shape of field, and two levels of groups.
 struct Sample {
   uint8_t small = 1;
@@ -22,7 +24,7 @@ struct Sample {
   uint64_t wide = 0x0123456789abcdef;
   std::array<uint16_t, 3> table{1, 2, 3};
   uint8_t block[40] = {9};
-  std::vector<uint8_t> queue{4, 5, 6};
+  std::vector<uint8_t> queue{std::begin(kQueued), std::end(kQueued)};
 
   void visit(StateVisitor& v) {
     v.begin("cpu");
