@@ -82,8 +82,7 @@ struct Walk {
   Translation long_walk(uint64_t linear) const {  // PAE and 4-level paging, SDM 4.4 and 4.5
     const bool long_mode = (cpu.efer & efer::kLma) != 0;
     // Bits 52 to 62 are ignored in 4-level paging and reserved in PAE paging.
-    const uint64_t reserved =
-        kReservedHigh | (long_mode ? 0 : kIgnoredHigh) | (cpu.efer & efer::kNxe ? 0 : kNoExecute);
+    const uint64_t reserved = kReservedHigh | (long_mode ? 0 : kIgnoredHigh) | (cpu.efer & efer::kNxe ? 0 : kNoExecute);
     uint64_t table;
     unsigned level;  // 4: PML4 ... 1: page table
     if (long_mode) {

@@ -579,14 +579,14 @@ static void operation(const struct Operation* op) {
 }
 
 // ---- pairs: the second keeps some or all flags of the first, both in one block ----
-#define SECONDS(name, text)                                                                          \
-  OP(pair_##name##_inc, text "inc %%eax")                                                            \
-  OP(pair_##name##_dec, text "dec %%eax") OP(pair_##name##_rol, text "rol %%cl, %%eax")              \
-      OP(pair_##name##_shl, text "shl %%cl, %%eax") OP(pair_##name##_sar, text "sar %%cl, %%eax")    \
-          OP(pair_##name##_rcr, text "rcr %%cl, %%eax") OP(pair_##name##_bt, text "bt %%edx, %%eax") \
-              OP(pair_##name##_not, text "not %%eax") OP(pair_##name##_adc, text "adc %%edx, %%eax") \
-                  OP(pair_##name##_sbb, text "sbb %%edx, %%eax")                                     \
-                      OP(pair_##name##_shrd, text "shrd %%cl, %%edx, %%eax")
+#define SECONDS(name, text)                                                                                 \
+  OP(pair_##name##_inc, text "inc %%eax")                                                                   \
+  OP(pair_##name##_dec, text "dec %%eax")                                                                   \
+  OP(pair_##name##_rol, text "rol %%cl, %%eax") OP(pair_##name##_shl, text "shl %%cl, %%eax")               \
+      OP(pair_##name##_sar, text "sar %%cl, %%eax") OP(pair_##name##_rcr, text "rcr %%cl, %%eax")           \
+          OP(pair_##name##_bt, text "bt %%edx, %%eax") OP(pair_##name##_not, text "not %%eax")              \
+              OP(pair_##name##_adc, text "adc %%edx, %%eax") OP(pair_##name##_sbb, text "sbb %%edx, %%eax") \
+                  OP(pair_##name##_shrd, text "shrd %%cl, %%edx, %%eax")
 SECONDS(add, "add %%edx, %%eax; ")
 SECONDS(sub, "sub %%edx, %%eax; ")
 SECONDS(and, "and %%edx, %%eax; ")
@@ -651,8 +651,9 @@ static void pairs(void) {
   OP(set_##cc, "set" #cc " %%al") \
   OP(cmov_##cc, "cmov" #cc " %%edx, %%eax") OP(jump_##cc, "mov $1, %%eax; j" #cc " 1f; mov $0, %%eax; 1:")
 CONDITION(o)
-CONDITION(no) CONDITION(b) CONDITION(ae) CONDITION(e) CONDITION(ne) CONDITION(be) CONDITION(a) CONDITION(s)
-    CONDITION(ns) CONDITION(p) CONDITION(np) CONDITION(l) CONDITION(ge) CONDITION(le) CONDITION(g)
+CONDITION(no)
+CONDITION(b) CONDITION(ae) CONDITION(e) CONDITION(ne) CONDITION(be) CONDITION(a) CONDITION(s) CONDITION(ns) CONDITION(p)
+    CONDITION(np) CONDITION(l) CONDITION(ge) CONDITION(le) CONDITION(g)
 #define CONDITION_ROW(cc) \
   { #cc, set_##cc, cmov_##cc, jump_##cc }
         static const struct {

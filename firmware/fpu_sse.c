@@ -326,42 +326,46 @@ static void stack(void) {
 #define SIMPLE(op) VECTOR_OP(v_##op, #op " %%xmm1, %%xmm0")
 #define IMMEDIATE(op, n) VECTOR_OP(v_##op##n, #op " $" #n ", %%xmm1, %%xmm0")
 #define SHIFT(op, n) VECTOR_OP(v_##op##n, #op " $" #n ", %%xmm0")
-#define FLOATS(X)                                                                                               \
-  X(addps)                                                                                                      \
-  X(subps)                                                                                                      \
-  X(mulps) X(divps) X(sqrtps) X(minps) X(maxps) X(addss) X(subss) X(mulss) X(divss) X(sqrtss) X(minss) X(maxss) \
-      X(cvtps2dq) X(cvttps2dq) X(addsubps) X(haddps) X(hsubps) X(movsldup) X(movshdup) X(cmpeqps) X(cmpltps)    \
-          X(cmpleps) X(cmpunordps) X(cmpneqps) X(cmpnltps) X(cmpnleps) X(cmpordps) X(cmpltss) X(cvtss2sd) X(cvtps2pd)
-#define DOUBLES(X)                                                                                              \
-  X(addpd)                                                                                                      \
-  X(subpd)                                                                                                      \
-  X(mulpd) X(divpd) X(sqrtpd) X(minpd) X(maxpd) X(addsd) X(subsd) X(mulsd) X(divsd) X(sqrtsd) X(minsd) X(maxsd) \
-      X(cvtpd2ps) X(cvtsd2ss) X(cvtpd2dq) X(cvttpd2dq) X(addsubpd) X(haddpd) X(hsubpd) X(cmpeqpd) X(cmpltpd)    \
-          X(cmplepd) X(cmpunordpd) X(cmpneqpd) X(cmpltsd) X(movddup)
-#define INTEGERS(X)                                                                                                   \
-  X(andps)                                                                                                            \
-  X(orps)                                                                                                             \
-  X(xorps) X(andnps) X(unpcklps) X(unpckhps) X(unpcklpd) X(unpckhpd) X(movhlps) X(movlhps) X(movss) X(movsd)          \
-      X(cvtdq2ps) X(cvtdq2pd) X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb)       \
-          X(paddsw) X(paddusb) X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw)    \
-              X(pmuludq) X(pmaddwd) X(psadbw) X(pavgb) X(pavgw) X(pminub) X(pmaxub) X(pminsw) X(pmaxsw) X(pcmpeqb)    \
-                  X(pcmpeqw) X(pcmpeqd) X(pcmpgtb) X(pcmpgtw) X(pcmpgtd) X(packsswb) X(packssdw) X(packuswb)          \
-                      X(punpcklbw) X(punpckhbw) X(punpcklwd) X(punpckhwd) X(punpckldq) X(punpckhdq) X(punpcklqdq)     \
-                          X(punpckhqdq) X(pand) X(pandn) X(por) X(pxor) X(pshufb) X(phaddw) X(phaddd) X(phaddsw)      \
-                              X(phsubw) X(phsubd) X(phsubsw) X(pmaddubsw) X(pmulhrsw) X(psignb) X(psignw) X(psignd)   \
-                                  X(pabsb) X(pabsw) X(pabsd) X(pmuldq) X(pmulld) X(pcmpeqq) X(pcmpgtq) X(packusdw)    \
-                                      X(pminsb) X(pmaxsb) X(pminuw) X(pmaxuw) X(pminsd) X(pmaxsd) X(pminud) X(pmaxud) \
-                                          X(pmovsxbw) X(pmovsxbd) X(pmovsxwq) X(pmovzxbw) X(pmovzxdq) X(phminposuw)
-#define IMMEDIATES(X)                                                                                       \
-  X(shufps, 0x1b)                                                                                           \
-  X(shufps, 0xe4)                                                                                           \
-  X(shufpd, 1) X(pshufd, 0x39) X(pshuflw, 0x1b) X(pshufhw, 0xb1) X(palignr, 5) X(palignr, 20) X(blendps, 5) \
-      X(blendpd, 2) X(pblendw, 0x5a) X(mpsadbw, 6) X(insertps, 0x9c)
-#define SHIFTS(X)                                                                                                   \
-  X(psllw, 3)                                                                                                       \
-  X(pslld, 7)                                                                                                       \
-  X(psllq, 33) X(psrlw, 5) X(psrld, 9) X(psrlq, 40) X(psraw, 4) X(psrad, 12) X(pslldq, 3) X(psrldq, 5) X(psllw, 16) \
-      X(psraw, 200)
+#define FLOATS(X)                                                                                                  \
+  X(addps)                                                                                                         \
+  X(subps)                                                                                                         \
+  X(mulps)                                                                                                         \
+  X(divps) X(sqrtps) X(minps) X(maxps) X(addss) X(subss) X(mulss) X(divss) X(sqrtss) X(minss) X(maxss) X(cvtps2dq) \
+      X(cvttps2dq) X(addsubps) X(haddps) X(hsubps) X(movsldup) X(movshdup) X(cmpeqps) X(cmpltps) X(cmpleps)        \
+          X(cmpunordps) X(cmpneqps) X(cmpnltps) X(cmpnleps) X(cmpordps) X(cmpltss) X(cvtss2sd) X(cvtps2pd)
+#define DOUBLES(X)                                                                                                 \
+  X(addpd)                                                                                                         \
+  X(subpd)                                                                                                         \
+  X(mulpd)                                                                                                         \
+  X(divpd) X(sqrtpd) X(minpd) X(maxpd) X(addsd) X(subsd) X(mulsd) X(divsd) X(sqrtsd) X(minsd) X(maxsd) X(cvtpd2ps) \
+      X(cvtsd2ss) X(cvtpd2dq) X(cvttpd2dq) X(addsubpd) X(haddpd) X(hsubpd) X(cmpeqpd) X(cmpltpd) X(cmplepd)        \
+          X(cmpunordpd) X(cmpneqpd) X(cmpltsd) X(movddup)
+#define INTEGERS(X)                                                                                                    \
+  X(andps)                                                                                                             \
+  X(orps)                                                                                                              \
+  X(xorps)                                                                                                             \
+  X(andnps) X(unpcklps) X(unpckhps) X(unpcklpd) X(unpckhpd) X(movhlps) X(movlhps) X(movss) X(movsd) X(cvtdq2ps)        \
+      X(cvtdq2pd) X(paddb) X(paddw) X(paddd) X(paddq) X(psubb) X(psubw) X(psubd) X(psubq) X(paddsb) X(paddsw)          \
+          X(paddusb) X(paddusw) X(psubsb) X(psubsw) X(psubusb) X(psubusw) X(pmullw) X(pmulhw) X(pmulhuw) X(pmuludq)    \
+              X(pmaddwd) X(psadbw) X(pavgb) X(pavgw) X(pminub) X(pmaxub) X(pminsw) X(pmaxsw) X(pcmpeqb) X(pcmpeqw)     \
+                  X(pcmpeqd) X(pcmpgtb) X(pcmpgtw) X(pcmpgtd) X(packsswb) X(packssdw) X(packuswb) X(punpcklbw)         \
+                      X(punpckhbw) X(punpcklwd) X(punpckhwd) X(punpckldq) X(punpckhdq) X(punpcklqdq) X(punpckhqdq)     \
+                          X(pand) X(pandn) X(por) X(pxor) X(pshufb) X(phaddw) X(phaddd) X(phaddsw) X(phsubw) X(phsubd) \
+                              X(phsubsw) X(pmaddubsw) X(pmulhrsw) X(psignb) X(psignw) X(psignd) X(pabsb) X(pabsw)      \
+                                  X(pabsd) X(pmuldq) X(pmulld) X(pcmpeqq) X(pcmpgtq) X(packusdw) X(pminsb) X(pmaxsb)   \
+                                      X(pminuw) X(pmaxuw) X(pminsd) X(pmaxsd) X(pminud) X(pmaxud) X(pmovsxbw)          \
+                                          X(pmovsxbd) X(pmovsxwq) X(pmovzxbw) X(pmovzxdq) X(phminposuw)
+#define IMMEDIATES(X)                                                                                        \
+  X(shufps, 0x1b)                                                                                            \
+  X(shufps, 0xe4)                                                                                            \
+  X(shufpd, 1)                                                                                               \
+  X(pshufd, 0x39) X(pshuflw, 0x1b) X(pshufhw, 0xb1) X(palignr, 5) X(palignr, 20) X(blendps, 5) X(blendpd, 2) \
+      X(pblendw, 0x5a) X(mpsadbw, 6) X(insertps, 0x9c)
+#define SHIFTS(X) \
+  X(psllw, 3)     \
+  X(pslld, 7)     \
+  X(psllq, 33)    \
+  X(psrlw, 5) X(psrld, 9) X(psrlq, 40) X(psraw, 4) X(psrad, 12) X(pslldq, 3) X(psrldq, 5) X(psllw, 16) X(psraw, 200)
 FLOATS(SIMPLE)
 DOUBLES(SIMPLE)
 INTEGERS(SIMPLE)
