@@ -4,6 +4,8 @@
 // leaves undefined are not looked at. Prints a checksum for each operation.
 #include "runtime.h"
 
+// clang-format off: its layout of the macro tables below never settles
+
 #if defined(__x86_64__)
 typedef unsigned __int128 DoubleWord;
 typedef __int128 SignedDoubleWord;

@@ -9,6 +9,8 @@
 // SSE operands; and two NaN operands in SSE, where QEMU takes the x87's rule.
 #include "runtime.h"
 
+// clang-format off: its layout of the macro tables below never settles
+
 struct Real {
   uint64_t mantissa;
   uint16_t top;  // sign and exponent
