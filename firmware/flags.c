@@ -4,7 +4,8 @@
 // leaves undefined are not looked at. Prints a checksum for each operation.
 #include "runtime.h"
 
-// clang-format off: its layout of the macro tables below never settles
+// clang-format never settles on one layout of the macro tables below.
+// clang-format off
 
 #if defined(__x86_64__)
 typedef unsigned __int128 DoubleWord;

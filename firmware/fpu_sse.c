@@ -9,7 +9,8 @@
 // SSE operands; and two NaN operands in SSE, where QEMU takes the x87's rule.
 #include "runtime.h"
 
-// clang-format off: its layout of the macro tables below never settles
+// clang-format never settles on one layout of the macro tables below.
+// clang-format off
 
 struct Real {
   uint64_t mantissa;
