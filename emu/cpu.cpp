@@ -115,7 +115,7 @@ void Cpu::reset() {
 
 void Cpu::state_changed() {
   running_ = {};
-  io_step_ = engine_step_ = Step::none;
+  io_step_ = engine_step_ = own_store_step_ = Step::none;
   passed_intercept_ = false;
   engine_.limit_next_block(~0u);
   mmu_.reset();
@@ -162,10 +162,12 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
     refresh_fast_limit();
   }
   if (engine_step_ == Step::second) return pause(Pause::step_done);
+  // The block at hand may be one that the store has changed.
+  if (own_store_step_ == Step::second) return pause(Pause::boundary);
   if (stop_requested_ || icount_ >= limit_ || accepts_interrupt() || blocks_.nearly_full())
     return pause(Pause::boundary);
 
-  const bool stepping = io_step_ == Step::first || engine_step_ == Step::first;
+  const bool stepping = io_step_ == Step::first || engine_step_ == Step::first || own_store_step_ == Step::first;
   uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(record->count, limit_ - icount_));
   if (record->limit != 0) limit = std::min<uint32_t>(limit, record->limit);
   if (stepping) limit = 1;
@@ -177,6 +179,7 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   passed_intercept_ = false;
   if (io_step_ == Step::first) io_step_ = Step::second;
   if (engine_step_ == Step::first) engine_step_ = Step::second;
+  if (own_store_step_ == Step::first) own_store_step_ = Step::second;
   enter(pc, size, record);
 }
 
@@ -194,7 +197,7 @@ void Cpu::pause(Pause why) {
 
 void Cpu::refresh_fast_limit() {
   const bool attention = interrupt_ || nmi_pending_ || stop_requested_ || io_step_ != Step::none ||
-                         engine_step_ != Step::none || passed_intercept_ || stopping_;
+                         engine_step_ != Step::none || own_store_step_ != Step::none || passed_intercept_ || stopping_;
   fast_limit_ = attention ? 0 : limit_;
 }
 
@@ -237,6 +240,10 @@ CpuStop Cpu::run(uint64_t limit) {
     if (io_step_ == Step::second) {
       io_step_ = Step::none;
       mmu_.end_io();
+    }
+    if (own_store_step_ == Step::second) {
+      own_store_step_ = Step::none;
+      mmu_.end_own_store();
     }
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     const bool refused = mmu_.refused().why != Refusal::none;

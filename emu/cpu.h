@@ -142,7 +142,7 @@ class Cpu {
   Pause pause_ = Pause::none;
   bool stopping_ = false;
   bool passed_intercept_ = false;  // the next block's intercept has been looked at
-  enum class Step : uint8_t { none, first, second } io_step_ = Step::none, engine_step_ = Step::none;
+  enum class Step : uint8_t { none, first, second } io_step_ = Step::none, engine_step_ = Step::none, own_store_step_ = Step::none;
   bool in_tsc_read_ = false;
   bool wants_engine_step_ = false;  // the next instruction is one that only the engine's own walker gets right
   std::unique_ptr<IoRegion> io_region_;

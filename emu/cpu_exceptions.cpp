@@ -97,8 +97,13 @@ void Cpu::handle_refusal() {
       return;
     case Refusal::own_page:
       ++statistics_.own_page_stores;
-      mmu_.make_mixed(refused.physical_page);
       engine_.limit_next_block(1);
+      if (refused.executable) {
+        mmu_.make_mixed(refused.physical_page);
+      } else {
+        mmu_.begin_own_store(refused.physical_page);
+        own_store_step_ = Step::first;
+      }
       return;
     case Refusal::non_canonical:
       deliver_fault(fault_with_code(kVectorGp, 0));

@@ -75,10 +75,16 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
     }
     if (state != State::mixed) state = State::code;
   } else if (access == Access::write) {
+    if (page == own_store_page_) {
+      out.paddr = physical;
+      out.perms = protection(true, true, false);
+      return true;
+    }
     if (state == State::code || (state == State::mixed && !t.executable)) {
       if (runs_on(running, page)) {
         refuse(Refusal::own_page, access, 0, 0);
         refused_.physical_page = page;
+        refused_.executable = t.executable;
         return false;
       }
       if (++recent_turns_ >= kTurnWindow) {
@@ -191,6 +197,15 @@ void Mmu::end_io() {
   io_pages_.clear();
 }
 
+void Mmu::end_own_store() {
+  if (own_store_page_ == kNoPage) return;
+  drop_code(own_store_page_);
+  engine_.forbid_writes(own_store_page_);
+  engine_.forbid_fetches(own_store_page_);
+  if (states_[own_store_page_ / kPageSize] == State::code) states_[own_store_page_ / kPageSize] = State::untouched;
+  own_store_page_ = kNoPage;
+}
+
 void Mmu::set_a20(bool enabled) {
   a20_mask_ = enabled ? ~0ull : ~kA20Line;
   engine_.cpu().a20_mask = enabled ? -1 : static_cast<int32_t>(~kA20Line);
@@ -246,6 +261,7 @@ void Mmu::reset() {
   mixed_pages_.clear();
   io_pages_.clear();
   io_allowed_ = false;
+  own_store_page_ = kNoPage;
   refused_ = {};
   engine_.drop_all_code();
   engine_.flush_tlb();

@@ -54,6 +54,7 @@ class Mmu : public LinearMemory {
     uint32_t error_code = 0;
     uint64_t linear_page = 0;
     uint64_t physical_page = 0;  // own_page
+    bool executable = true;      // own_page: the mapping that the store goes through is executable
   };
   const Refused& refused() const { return refused_; }
   void clear_refused() { refused_.why = Refusal::none; }
@@ -61,6 +62,11 @@ class Mmu : public LinearMemory {
   // Lets I/O addresses through until end_io(), which also makes the TLB forget them: the next access asks again.
   void begin_io() { io_allowed_ = true; }
   void end_io();
+
+  // Lets stores to one code page through until end_own_store(), which drops its code. For a store to the running page
+  // through a mapping that is not executable: the engine watches such a mapping for nothing.
+  void begin_own_store(uint64_t physical_page) { own_store_page_ = physical_page; }
+  void end_own_store();
 
   void make_mixed(uint64_t physical_page);
   // Between runs: mixed pages start afresh, since what was code beside data may be plain code by now.
@@ -105,6 +111,8 @@ class Mmu : public LinearMemory {
   uint64_t a20_mask_ = ~0ull;
   bool io_allowed_ = false;
   bool dropping_ = false;
+  static constexpr uint64_t kNoPage = ~0ull;
+  uint64_t own_store_page_ = kNoPage;
   std::vector<uint64_t> io_pages_;
   std::vector<uint32_t> mixed_pages_;
   Refused refused_;
