@@ -1,0 +1,218 @@
+#include "devices/host_net_user.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <slirp/libslirp.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <thread>
+
+namespace understudy::devices {
+
+namespace {
+
+// A DHCP message has room for this much (RFC 2131, section 2: 'file'), less its end.
+constexpr size_t kMaxBootfile = 127;
+// Frames handed to libslirp before its sockets are looked at again.
+constexpr unsigned kFramesPerRound = 64;
+
+in_addr ipv4(const char* text) {
+  in_addr address{};
+  ::inet_pton(AF_INET, text, &address);
+  return address;
+}
+
+std::string to_text(const HostForward& f) {
+  char host[INET_ADDRSTRLEN], guest[INET_ADDRSTRLEN];
+  ::inet_ntop(AF_INET, &f.host_address, host, sizeof host);
+  ::inet_ntop(AF_INET, &f.guest_address, guest, sizeof guest);
+  return fmt::format("{}:{}:{}-{}:{}", f.udp ? "udp" : "tcp", host, f.host_port, guest, f.guest_port);
+}
+
+void check_folder(const std::string& path) {
+  struct stat info;
+  if (::stat(path.c_str(), &info) != 0)
+    throw HostNetError(fmt::format("TFTP folder {}: {}", path, std::strerror(errno)));
+  if (!S_ISDIR(info.st_mode)) throw HostNetError(fmt::format("TFTP folder {}: is not a folder", path));
+}
+
+bool is_ipv4(std::span<const uint8_t> frame) {
+  return frame.size() >= 14 + 20 && frame[12] == 0x08 && frame[13] == 0x00;
+}
+
+// A piece of an IPv4 datagram (RFC 791: more fragments, or an offset). libslirp 4.7 can be crashed by pieces that
+// overlap, so it gets none; a guest's datagrams must fit into its frames.
+bool is_fragment(std::span<const uint8_t> frame) {
+  return is_ipv4(frame) && ((frame[14 + 6] & 0x3f) != 0 || frame[14 + 7] != 0);
+}
+
+// Whether a frame can make libslirp open a socket: IPv4 with UDP or ICMP, or a TCP segment with SYN.
+bool may_open_socket(std::span<const uint8_t> frame) {
+  constexpr size_t kIp = 14;
+  if (!is_ipv4(frame)) return false;
+  const uint8_t protocol = frame[kIp + 9];
+  if (protocol != IPPROTO_TCP) return true;
+  const size_t flags = kIp + size_t{4} * (frame[kIp] & 0x0f) + 13;
+  return flags >= frame.size() || (frame[flags] & 0x02) != 0;
+}
+
+}  // namespace
+
+// libslirp and its thread. After construction everything but the queue belongs to the thread.
+class HostNetUser::Stack {
+ public:
+  Stack(const UserNetOptions& options, HostNetUser& owner) : owner_(owner) {
+    SlirpConfig config{};
+    config.version = 4;
+    config.restricted = options.restricted;
+    config.in_enabled = true;
+    config.vnetwork = ipv4("10.0.2.0");
+    config.vnetmask = ipv4("255.255.255.0");
+    config.vhost = ipv4("10.0.2.2");
+    config.vdhcp_start = ipv4("10.0.2.15");
+    config.vnameserver = ipv4("10.0.2.3");
+    config.vhostname = "understudy";
+    if (!options.tftp_root.empty()) config.tftp_path = options.tftp_root.c_str();
+    if (!options.bootfile.empty()) config.bootfile = options.bootfile.c_str();
+    slirp_ = ::slirp_new(&config, &kCallbacks, this);
+    if (slirp_ == nullptr) throw HostNetError("user network: libslirp refused its configuration");
+    for (const HostForward& f : options.forwards) {
+      if (::slirp_add_hostfwd(slirp_, f.udp ? 1 : 0, f.host_address, f.host_port, f.guest_address, f.guest_port) == 0)
+        continue;
+      const int error = errno;
+      ::slirp_cleanup(slirp_);
+      throw HostNetError(fmt::format("user network: hostfwd={}: {}", to_text(f), std::strerror(error)));
+    }
+    thread_ = std::thread([this] { serve(); });
+  }
+  ~Stack() {
+    stopping_.store(true);
+    queue.wake();
+    thread_.join();
+    ::slirp_cleanup(slirp_);
+  }
+  Stack(const Stack&) = delete;
+  Stack& operator=(const Stack&) = delete;
+
+  FrameQueue queue;
+
+ private:
+  void serve() {
+    while (true) {
+      polled_.assign(1, {queue.ready(), POLLIN, 0});
+      uint32_t timeout = UINT32_MAX;
+      ::slirp_pollfds_fill(slirp_, &timeout, add_poll, this);
+      const int wait = timeout > INT_MAX ? -1 : static_cast<int>(timeout);
+      const bool failed = ::poll(polled_.data(), polled_.size(), wait) < 0;
+      if (stopping_.load()) return;
+      ::slirp_pollfds_poll(slirp_, failed ? 1 : 0, get_revents, this);
+      if (!failed && polled_[0].revents != 0) take_frames();
+    }
+  }
+
+  void take_frames() {
+    queue.clear_ready();
+    std::vector<uint8_t> frame;
+    for (unsigned i = 0; i < kFramesPerRound; ++i) {
+      if (!queue.pop(frame)) return;
+      if (is_fragment(frame) || (sockets_.size() >= kMaxSockets && may_open_socket(frame))) {
+        owner_.counters_.out_refused.fetch_add(1, std::memory_order_relaxed);
+        continue;
+      }
+      owner_.count_out(frame.size());
+      ::slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
+    }
+    queue.wake();  // more may wait
+  }
+
+  static Stack& self(void* opaque) { return *static_cast<Stack*>(opaque); }
+  static int add_poll(int fd, int events, void* opaque) {
+    Stack& s = self(opaque);
+    short wanted = 0;
+    if (events & SLIRP_POLL_IN) wanted |= POLLIN;
+    if (events & SLIRP_POLL_OUT) wanted |= POLLOUT;
+    if (events & SLIRP_POLL_PRI) wanted |= POLLPRI;
+    // Clients of a forwarded port wait at the listener until there is room for them. poll() passes over fd -1.
+    if (s.sockets_.size() >= kMaxSockets && is_listener(fd)) fd = -1;
+    s.polled_.push_back({fd, wanted, 0});
+    return static_cast<int>(s.polled_.size() - 1);
+  }
+  static int get_revents(int index, void* opaque) {
+    const short got = self(opaque).polled_.at(static_cast<size_t>(index)).revents;
+    int events = 0;
+    if (got & POLLIN) events |= SLIRP_POLL_IN;
+    if (got & POLLOUT) events |= SLIRP_POLL_OUT;
+    if (got & POLLPRI) events |= SLIRP_POLL_PRI;
+    if (got & POLLERR) events |= SLIRP_POLL_ERR;
+    if (got & POLLHUP) events |= SLIRP_POLL_HUP;
+    return events;
+  }
+  static bool is_listener(int fd) {
+    int listens = 0;
+    socklen_t length = sizeof listens;
+    return ::getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &length) == 0 && listens != 0;
+  }
+  static ssize_t send_packet(const void* bytes, size_t size, void* opaque) {
+    HostNetUser& owner = self(opaque).owner_;
+    owner.receive({static_cast<const uint8_t*>(bytes), size}, owner.receiver_);
+    return static_cast<ssize_t>(size);
+  }
+  static int64_t clock_ns(void*) {
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
+  }
+  // Only IPv6's router advertisements have a timer, and IPv6 is off.
+  static void* timer_new(SlirpTimerId, void*, void*) { std::abort(); }
+  static void timer_free(void*, void*) { std::abort(); }
+  static void timer_mod(void*, int64_t, void*) { std::abort(); }
+  static void guest_error(const char*, void*) {}
+  static void register_fd(int fd, void* opaque) { self(opaque).sockets_.insert(fd); }
+  static void unregister_fd(int fd, void* opaque) { self(opaque).sockets_.erase(fd); }
+  static void notify(void*) {}
+
+  static constexpr SlirpCb kCallbacks = {.send_packet = send_packet,
+                                         .guest_error = guest_error,
+                                         .clock_get_ns = clock_ns,
+                                         .timer_new = nullptr,
+                                         .timer_free = timer_free,
+                                         .timer_mod = timer_mod,
+                                         .register_poll_fd = register_fd,
+                                         .unregister_poll_fd = unregister_fd,
+                                         .notify = notify,
+                                         .init_completed = nullptr,
+                                         .timer_new_opaque = timer_new};
+
+  HostNetUser& owner_;
+  Slirp* slirp_ = nullptr;
+  std::set<int> sockets_;  // what libslirp has open
+  std::vector<pollfd> polled_;
+  std::atomic<bool> stopping_{false};
+  std::thread thread_;
+};
+
+HostNetUser::HostNetUser(const UserNetOptions& options, FrameReceiver receiver) : receiver_(std::move(receiver)) {
+  if (!options.tftp_root.empty()) check_folder(options.tftp_root);
+  if (options.bootfile.size() > kMaxBootfile)
+    throw HostNetError(fmt::format("user network: the boot file's name is longer than {} bytes", kMaxBootfile));
+  stack_ = std::make_unique<Stack>(options, *this);
+}
+
+HostNetUser::~HostNetUser() = default;
+
+void HostNetUser::send(std::span<const uint8_t> frame) {
+  if (!fits(frame))
+    counters_.out_bad_size.fetch_add(1, std::memory_order_relaxed);
+  else if (!stack_->queue.push(frame))
+    counters_.out_queue_full.fetch_add(1, std::memory_order_relaxed);
+}
+
+}  // namespace understudy::devices
