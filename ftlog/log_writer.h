@@ -1,0 +1,73 @@
+// Appends entries to a log: a directory of segment files. Entries gather in memory into blocks; a block is written when
+// it is large enough, when asked, or when the caller's clock says it is old enough, and made durable by policy. One
+// thread uses a writer at a time. What was written survives the process; what was synced survives the host.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "ftlog/codec.h"
+#include "ftlog/segment_writer.h"
+
+namespace understudy::ftlog {
+
+enum class SyncPolicy : uint8_t {
+  none,      // the system decides
+  interval,  // every so often, by the caller's clock
+  output,    // before append() of an output mark returns, and every so often
+};
+
+struct LogOptions {
+  uint64_t segment_bytes = 16u << 20;  // a segment that has reached this is followed by another
+  size_t block_bytes = 16u << 10;
+  SyncPolicy sync = SyncPolicy::interval;
+  uint64_t flush_interval_ns = 200'000'000;
+  uint64_t sync_interval_ns = 1'000'000'000;
+};
+
+class LogWriter {
+ public:
+  // The directory exists and holds no log. `description` says what the machine is made of, in lines key=value; it is
+  // at the head of every segment. Throws LogError, or std::invalid_argument for a description that is too long.
+  LogWriter(std::string directory, std::string description, const LogOptions& options = {});
+
+  // Writes what was gathered, if it can.
+  ~LogWriter();
+  LogWriter(const LogWriter&) = delete;
+  LogWriter& operator=(const LogWriter&) = delete;
+
+  // Returns the entry's sequence. Throws std::invalid_argument as Encoder does, and LogError when writing fails: then
+  // the log is readable up to what was written, and this writer refuses everything more. An End closes the log: it is
+  // written at once and nothing may follow.
+  uint64_t append(uint64_t icount, uint64_t virtual_ns, const Payload& payload);
+  void flush();
+  // Also makes everything durable.
+  void sync();
+  // Flushes and syncs what is due. `host_ns` is any clock that does not go backwards.
+  void tick(uint64_t host_ns);
+
+  // Sequences of the newest entries: appended, handed to the system, durable. 0: none.
+  uint64_t appended() const { return encoder_.state().sequence - 1; }
+  uint64_t written() const { return written_; }
+  uint64_t synced() const { return synced_; }
+  uint64_t bytes_written() const { return bytes_written_; }
+  bool finished() const { return finished_; }
+
+ private:
+  void require_usable() const;
+  void write_block(uint32_t flags);
+  void start_segment(uint32_t number, uint64_t previous_link);
+  void sync_segment();
+
+  std::string directory_, description_;
+  LogOptions options_;
+  Encoder encoder_;
+  std::optional<SegmentWriter> segment_;
+  uint64_t written_ = 0, synced_ = 0, bytes_written_ = 0;
+  uint32_t first_unsynced_ = 1;  // segment
+  uint64_t host_ns_ = 0, flushed_at_ns_ = 0, synced_at_ns_ = 0;
+  bool finished_ = false, failed_ = false;
+};
+
+}  // namespace understudy::ftlog
