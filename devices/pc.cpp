@@ -22,6 +22,7 @@ class CallOnLevel : public emu::IrqSink {
 
 constexpr uint16_t kPciAddress = 0xcf8, kPciData = 0xcfc;
 constexpr uint16_t kElcr = 0x4d0;
+constexpr unsigned kCommand = 0x04, kInterruptLine = 0x3c;
 
 }  // namespace
 
@@ -113,6 +114,7 @@ Pc::Pc(const PcConfig& config, const std::vector<uint8_t>& firmware, const std::
            &pit_, &port61_,     &a20_,    &port92_, &rtc_,         &i8042_, &uart0_,    &uart1_,
            &dma_, &floppy_,     &vga_,    &fw_cfg_, &debug_exit_,  &post_,  &debugcon_, &debugcon_e9_})
     machine_.add(*device);
+  plug_in_cards();
 
   const emu::CpuidRegisters features = emu::cpuid(1, 0, true);
   setup_ = {config.ram_bytes, features.eax, features.edx, false, config.boot_order};
@@ -122,6 +124,23 @@ Pc::Pc(const PcConfig& config, const std::vector<uint8_t>& firmware, const std::
 }
 
 Pc::~Pc() = default;
+
+void Pc::plug_in(std::unique_ptr<PciDevice> card) {
+  machine_.add(*card);
+  cards_.push_back(std::move(card));
+}
+
+void Pc::plug_in_cards() {
+  constexpr auto kNic = static_cast<uint8_t>(wiring::kNicSlot << 3);
+  switch (config_.nic.model) {
+    case NicModel::none:
+      break;
+    case NicModel::ne2k:
+      plug_in(
+          std::make_unique<Rtl8029>(pci_, kNic, machine_.time(), machine_.events(), machine_.world(), config_.nic.mac));
+      break;
+  }
+}
 
 void Pc::wire_cpu() {
   emu::Cpu::Board board;
@@ -204,7 +223,6 @@ void Pc::configure_like_firmware() {
     ports.write(kPciAddress, 4, 0x80000000u | slot << 11 | function << 8 | (offset & 0xfc));
     ports.write(static_cast<uint16_t>(kPciData + (offset & 3)), size, value);
   };
-  constexpr unsigned kCommand = 0x04, kInterruptLine = 0x3c;
   for (unsigned i = 0; i < wiring::kPirqRoute.size(); ++i)
     config(wiring::kPiixSlot, 0, 0x60 + i, 1, wiring::kPirqRoute[i]);
   ports.write(kElcr, 1, wiring::kLevelIrqs & 0xff);
@@ -220,6 +238,25 @@ void Pc::configure_like_firmware() {
   config(wiring::kPiixSlot, 3, 0xd2, 1, 1);
   config(wiring::kPiixSlot, 3, kInterruptLine, 1, wiring::kSci);
   config(wiring::kPiixSlot, 3, kCommand, 2, 0x1);
+  // Cards: I/O windows behind the IDE's, memory windows at the start of PCI memory, each aligned to its size.
+  uint32_t next_io = 0xc100, next_memory = wiring::kPciMemoryFirst;
+  for (const auto& card : cards_) {
+    const unsigned slot = card->devfn() >> 3;
+    for (unsigned bar = 0x10; bar < 0x28; bar += 4) {
+      config(slot, 0, bar, 4, ~0u);
+      const uint32_t probe = card->config_read(static_cast<uint8_t>(bar), 4);
+      if (probe == 0) continue;
+      const bool io = (probe & 1) != 0;
+      const uint32_t length = ~(probe & (io ? ~3u : ~15u)) + 1;
+      uint32_t& next = io ? next_io : next_memory;
+      next = (next + length - 1) & ~(length - 1);
+      config(slot, 0, bar, 4, next);
+      next += length;
+    }
+    if (card->interrupt_pin() != 0)
+      config(slot, 0, kInterruptLine, 1, wiring::kPirqRoute[wiring::pirq_of(slot, card->interrupt_pin() - 1u)]);
+    config(slot, 0, kCommand, 2, 0x7);
+  }
   local_apic_.enable_virtual_wire();
   // The 8259s as a BIOS programs them: vectors 08h and 70h, only the cascade and the timer unmasked.
   constexpr struct {

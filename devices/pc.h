@@ -13,6 +13,7 @@
 #include "devices/a20_gate.h"
 #include "devices/block_backend.h"
 #include "devices/debugcon.h"
+#include "devices/ethernet.h"
 #include "devices/firmware_setup.h"
 #include "devices/fw_cfg.h"
 #include "devices/i440fx.h"
@@ -32,12 +33,21 @@
 #include "devices/port61.h"
 #include "devices/port92.h"
 #include "devices/post_port.h"
+#include "devices/rtl8029.h"
 #include "devices/uart16550.h"
 #include "devices/vga.h"
 #include "emu/boot_plan.h"
 #include "emu/machine.h"
 
 namespace understudy::devices {
+
+enum class NicModel { none, ne2k };
+
+// A network card on PCI; its frames pass through the channel "net0", which exists only with a card.
+struct NicConfig {
+  NicModel model = NicModel::none;
+  MacAddress mac{0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+};
 
 // What is plugged in. Images outlive the board.
 struct PcConfig {
@@ -46,6 +56,7 @@ struct PcConfig {
   std::vector<BlockBackend*> disks;    // IDE: primary master, primary slave, then secondary slave
   std::optional<BlockBackend*> cdrom;  // secondary master; a null backend is a drive without a disc
   BlockBackend* floppy = nullptr;
+  NicConfig nic;
   std::vector<BootDevice> boot_order;
 };
 constexpr size_t kMaxDisks = 3;
@@ -74,6 +85,8 @@ class Pc {
   void move_local_apic();
   void set_cmos_configuration();
   void configure_like_firmware();
+  void plug_in_cards();
+  void plug_in(std::unique_ptr<PciDevice> card);
 
   PcConfig config_;
   emu::Machine machine_;
@@ -108,6 +121,7 @@ class Pc {
   PostPort post_;
   Debugcon debugcon_;
   Debugcon debugcon_e9_;
+  std::vector<std::unique_ptr<PciDevice>> cards_;  // by slot
 };
 
 }  // namespace understudy::devices

@@ -34,6 +34,9 @@ inline constexpr uint16_t kPmBase = 0x600;
 inline constexpr uint16_t kSmbusBase = 0x700;
 inline constexpr unsigned kPiixSlot = 1;
 
+// Cards: the network card's slot.
+inline constexpr unsigned kNicSlot = 3;
+
 // PCI memory as the host bridge passes it on: above every possible RAM, below the I/O APIC.
 inline constexpr uint32_t kPciMemoryFirst = 0xc0000000;
 inline constexpr uint32_t kPciMemoryLast = 0xfebfffff;

@@ -1,6 +1,7 @@
 #include "tools/machine_setup.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <charconv>
 
@@ -59,6 +60,30 @@ Flat parse_flat(const std::string& text) {
   if (error != std::errc() || end != number.data() + number.size() || number.empty())
     throw UsageError(fmt::format("--flat {}: want FILE@ADDRESS, with an address like 0x7c00", text));
   return flat;
+}
+
+// Six bytes in hexadecimal between colons; a station's own address, so not a group's and not zero.
+devices::MacAddress parse_mac(const std::string& text) {
+  devices::MacAddress mac{};
+  bool good = text.size() == 3 * mac.size() - 1;
+  for (size_t i = 0; good && i < mac.size(); ++i) {
+    const char* const first = text.data() + 3 * i;
+    const auto [end, error] = std::from_chars(first, first + 2, mac[i], 16);
+    good = error == std::errc() && end == first + 2 && (i + 1 == mac.size() || *end == ':');
+  }
+  if (!good || devices::is_group_address(mac) || mac == devices::MacAddress{})
+    throw UsageError(fmt::format("--mac {}: want a station's address like 52:54:00:12:34:56", text));
+  return mac;
+}
+
+devices::NicConfig nic_config(const RunOptions& options) {
+  devices::NicConfig nic;
+  if (options.nic == "ne2k") nic.model = devices::NicModel::ne2k;
+  if (!options.mac.empty()) {
+    nic.mac = parse_mac(options.mac);
+    if (nic.model == devices::NicModel::none) throw UsageError("--mac needs a network card: give --nic too");
+  }
+  return nic;
 }
 
 // The command line's files, sorted by what they are.
@@ -202,6 +227,10 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
     parts += ", floppy";
     config.floppy = open(files.floppy, image_mode(options.disk_mode));
   }
+
+  config.nic = nic_config(options);
+  if (config.nic.model != devices::NicModel::none)
+    parts += fmt::format(", nic {} {:02x}", options.nic, fmt::join(config.nic.mac, ":"));
 
   std::vector<uint8_t> rom;
   std::vector<devices::OptionRom> option_roms;

@@ -37,6 +37,10 @@ void add_run_options(CLI::App& command, RunOptions& o) {
       ->allow_extra_args(false);
   parts->add_option("--cdrom", o.cdrom, "CD image")->type_name("FILE");
   parts->add_option("--floppy", o.floppy, "Floppy image")->type_name("FILE");
+  parts->add_option("--nic", o.nic, "Network card: ne2k (an RTL8029 on PCI) or none")
+      ->check(CLI::IsMember({"ne2k", "none"}))
+      ->capture_default_str();
+  parts->add_option("--mac", o.mac, "The card's address [52:54:00:12:34:56]")->type_name("MAC");
   const std::map<std::string, DiskMode> modes{
       {"write", DiskMode::write}, {"snapshot", DiskMode::snapshot}, {"readonly", DiskMode::readonly}};
   parts->add_option("--disk-mode", o.disk_mode, "write: into the image; snapshot: forgotten at the end; readonly")

@@ -16,6 +16,8 @@ struct RunOptions {
   std::string kernel, initrd, append;
   std::vector<std::string> disks;
   std::string cdrom, floppy;
+  std::string nic = "none";
+  std::string mac;   // empty: the default
   std::string flat;  // IMAGE@ADDRESS
   std::string bios;
   bool linux_64bit_entry = false;
