@@ -38,6 +38,7 @@ LogReader::LogReader(std::string directory)
   if (head->first_sequence != 1 || head->previous_link != 0)
     throw LogError(segment_->path(), 0, "this is not the beginning of a log");
   description_ = head->description;
+  identity_ = head->identity;
 }
 
 void LogReader::bad_entry(size_t position, const std::string& what) const {
@@ -114,8 +115,8 @@ bool LogReader::next_segment() {
     throw LogError(segment_->path(), segment_->offset(),
                    fmt::format("blocks are missing here: segment {} goes on with entry {} instead of {}",
                                next->number(), head->first_sequence, segment_->next_sequence()));
-  if (head->description != description_)
-    throw LogError(next->path(), 0, "this segment is of another machine than the first one");
+  if (head->description != description_ || head->identity != identity_)
+    throw LogError(next->path(), 0, "this segment is of another recording than the first one");
   segment_ = std::move(next);
   return true;
 }

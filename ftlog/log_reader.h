@@ -25,6 +25,7 @@ class LogReader {
   explicit LogReader(std::string directory);
 
   const std::string& description() const { return description_; }
+  uint64_t identity() const { return identity_; }
   // False when there is no entry to be had (now): see state(). Throws LogError; the log is then of no further use.
   bool next(LogEntry& entry);
   LogState state() const { return state_; }
@@ -52,6 +53,7 @@ class LogReader {
 
   std::string directory_;
   std::string description_;
+  uint64_t identity_ = 0;
   std::unique_ptr<SegmentReader> segment_;
   Block block_;
   std::optional<Decoder> decoder_;

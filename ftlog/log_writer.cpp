@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <random>
 #include <stdexcept>
 
 namespace understudy::ftlog {
@@ -11,6 +12,10 @@ LogWriter::LogWriter(std::string directory, std::string description, const LogOp
     : directory_(std::move(directory)), description_(std::move(description)), options_(options) {
   if (description_.size() > kMaxDescription) throw std::invalid_argument("log: the machine's description is too long");
   options_.block_bytes = std::clamp<size_t>(options_.block_bytes, 1, kMaxBlockTarget);
+  if (options_.identity == 0) {
+    std::random_device random;
+    options_.identity = static_cast<uint64_t>(random()) << 32 | random();
+  }
   start_segment(1, 0);
 }
 
@@ -32,6 +37,7 @@ void LogWriter::start_segment(uint32_t number, uint64_t previous_link) {
   head.number = number;
   head.first_sequence = encoder_.block_start().sequence;
   head.previous_link = previous_link;
+  head.identity = options_.identity;
   head.description = description_;
   segment_.emplace(directory_, head);
   bytes_written_ += segment_->bytes();

@@ -24,6 +24,7 @@ struct LogOptions {
   SyncPolicy sync = SyncPolicy::interval;
   uint64_t flush_interval_ns = 200'000'000;
   uint64_t sync_interval_ns = 1'000'000'000;
+  uint64_t identity = 0;  // 0: drawn at random, so that blocks of another log of the same machine never fit
 };
 
 class LogWriter {

@@ -27,7 +27,7 @@ Bytes encode(const SegmentHead& head, uint64_t& link) {
   put_u32(out, static_cast<uint32_t>(head.description.size()));
   put_u64(out, head.first_sequence);
   put_u64(out, head.previous_link);
-  put_u64(out, 0);
+  put_u64(out, head.identity);
   out.insert(out.end(), head.description.begin(), head.description.end());
   link = checksum(out);
   put_u64(out, link);
@@ -57,11 +57,11 @@ std::optional<SegmentHead> decode_segment_head(std::span<const uint8_t> bytes, u
   const size_t description_bytes = cursor.u32();
   head.first_sequence = cursor.u64();
   head.previous_link = cursor.u64();
-  const uint64_t zero = cursor.u64();
+  head.identity = cursor.u64();
   const auto description = cursor.take(description_bytes);
   head.description.assign(description.begin(), description.end());
   link = checksum(bytes.first(cursor.position()));
-  if (cursor.u64() != link || zero != 0) return std::nullopt;
+  if (cursor.u64() != link) return std::nullopt;
   return head;
 }
 

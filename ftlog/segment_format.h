@@ -24,6 +24,7 @@ struct SegmentHead {
   uint32_t number = 1;
   uint64_t first_sequence = 1;
   uint64_t previous_link = 0;  // of the last block of the segment before
+  uint64_t identity = 0;       // of the log: no two are alike
   std::string description;     // of the machine
 };
 

@@ -41,6 +41,15 @@ inline std::vector<uint8_t> read_bytes(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// Changes one byte where it is: rewriting whole files makes some file systems wait for the disk.
+inline void write_byte(const std::string& path, uint64_t at, uint8_t value) {
+  std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(static_cast<std::streamoff>(at));
+  file.put(static_cast<char>(value));
+  file.close();
+  if (!file) throw std::runtime_error("cannot change " + path);
+}
+
 inline void write_bytes(const std::string& path, const std::vector<uint8_t>& bytes) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
   file.write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
