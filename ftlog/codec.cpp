@@ -242,7 +242,7 @@ bool Decoder::next(LogEntry& entry) {
     if (cursor_.remaining() != 0) throw DecodeError(cursor_.position(), "there are bytes after the last entry");
     return false;
   }
-  const size_t at = cursor_.position();
+  const size_t at = entry_at_ = cursor_.position();
   const uint8_t first = cursor_.u8();
   uint64_t icount = state_.icount;
   if ((first & kSameInstruction) == 0) {

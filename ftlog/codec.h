@@ -76,11 +76,14 @@ class Decoder {
   // False after the last entry. Throws DecodeError for anything that an encoder would not have written.
   bool next(LogEntry& entry);
   const CodecState& state() const { return state_; }
+  // What the last entry took in the block.
+  size_t entry_bytes() const { return cursor_.position() - entry_at_; }
 
  private:
   CodecState state_;
   TimeLine time_line_;
   ByteCursor cursor_;
+  size_t entry_at_ = 0;
   uint32_t left_;
 };
 

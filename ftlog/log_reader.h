@@ -35,12 +35,15 @@ class LogReader {
   void seek_icount(uint64_t icount);
   void seek_sequence(uint64_t sequence);
 
-  // Where the block of the last entry is.
+  // Where the block of the last entry is, and what the entry takes in it.
   const std::string& segment_path() const { return segment_->path(); }
   uint64_t block_offset() const { return block_.offset; }
-  // Sizes so far: blocks with their headers, and those of segments.
+  size_t entry_bytes() const { return decoder_ ? decoder_->entry_bytes() : 0; }
+  // What was read so far: blocks with their headers, without segment headers.
   uint64_t bytes_read() const { return bytes_read_; }
   uint64_t blocks_read() const { return blocks_read_; }
+  // The segment that is being read.
+  uint32_t segment_number() const { return segment_->number(); }
 
  private:
   bool next_of_block(LogEntry& entry);

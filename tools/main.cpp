@@ -8,6 +8,8 @@
 #include "devices/host_disk_image.h"
 #include "emu/boot_plan.h"
 #include "emu/snapshot_file.h"
+#include "ftlog/recording.h"
+#include "tools/cmd_log.h"
 #include "tools/cmd_run.h"
 #include "tools/run_session.h"
 #include "tools/serial_backend.h"
@@ -30,7 +32,9 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.footer("`understudy SUBCOMMAND --help` explains a subcommand.");
   std::function<int()> chosen;
-  tools::add_run_command(app, [&chosen](std::function<int()> carry_out) { chosen = std::move(carry_out); });
+  const auto then = [&chosen](std::function<int()> carry_out) { chosen = std::move(carry_out); };
+  tools::add_run_command(app, then);
+  tools::add_log_command(app, then);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -45,6 +49,8 @@ int main(int argc, char** argv) {
   } catch (const devices::DiskImageError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const emu::SnapshotError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const ftlog::RecordingError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const std::exception& error) {
     return report(tools::exit_code::kInternal, error);
