@@ -107,6 +107,8 @@ class HostNetUser::Stack {
 
  private:
   void serve() {
+    // libslirp looks at the clock only here; without this, what the first frames open has expired long ago.
+    ::slirp_pollfds_poll(slirp_, 1, get_revents, this);
     while (true) {
       polled_.assign(1, {queue.ready(), POLLIN, 0});
       uint32_t timeout = UINT32_MAX;
@@ -114,8 +116,9 @@ class HostNetUser::Stack {
       const int wait = timeout > INT_MAX ? -1 : static_cast<int>(timeout);
       const bool failed = ::poll(polled_.data(), polled_.size(), wait) < 0;
       if (stopping_.load()) return;
-      ::slirp_pollfds_poll(slirp_, failed ? 1 : 0, get_revents, this);
+      // In this order: what waited for an ARP reply among the frames goes out at the end of slirp_pollfds_poll().
       if (!failed && polled_[0].revents != 0) take_frames();
+      ::slirp_pollfds_poll(slirp_, failed ? 1 : 0, get_revents, this);
     }
   }
 

@@ -1,0 +1,234 @@
+// What needs a network of its own: TAP devices, and a name server at the port where one is. Runs in a network and a
+// mount namespace that end with the process; a host that does not permit them skips the suite.
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <thread>
+
+#include "devices/host_net_tap.h"
+#include "devices/host_net_user.h"
+#include "tests/fake_guest.h"
+#include "tests/host_sockets.h"
+
+using namespace understudy::devices;
+using namespace understudy::net_test;
+
+namespace {
+
+[[noreturn]] void skip(const char* what) {
+  std::fprintf(stderr, "skipped: %s: %s\n", what, std::strerror(errno));
+  std::_Exit(77);
+}
+
+ifreq interface_request(const std::string& name) {
+  ifreq request{};
+  name.copy(request.ifr_name, IFNAMSIZ - 1);
+  return request;
+}
+void request(unsigned long what, ifreq& with) {
+  const HostFd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  REQUIRE(::ioctl(fd.get(), what, &with) == 0);
+}
+void set_up(const std::string& name, bool up) {
+  ifreq r = interface_request(name);
+  r.ifr_flags = static_cast<short>(up ? IFF_UP : 0);
+  request(SIOCSIFFLAGS, r);
+}
+sockaddr_in address(uint32_t ip, uint16_t port = 0) {
+  sockaddr_in a = loopback(port);
+  a.sin_addr.s_addr = htonl(ip);
+  return a;
+}
+void set_address(const std::string& name, uint32_t ip) {
+  ifreq r = interface_request(name);
+  const sockaddr_in a = address(ip), mask = address(0xffffff00);
+  std::memcpy(&r.ifr_addr, &a, sizeof a);
+  request(SIOCSIFADDR, r);
+  std::memcpy(&r.ifr_netmask, &mask, sizeof mask);
+  request(SIOCSIFNETMASK, r);
+}
+
+void delete_interface(const std::string& name) {
+  struct {
+    nlmsghdr header;
+    ifinfomsg link;
+  } message{};
+  message.header = {sizeof message, RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, 1, 0};
+  message.link.ifi_index = static_cast<int>(::if_nametoindex(name.c_str()));
+  const HostFd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  REQUIRE(::send(fd.get(), &message, sizeof message, 0) == sizeof message);
+  struct {
+    nlmsghdr header;
+    nlmsgerr result;
+    char original[256];
+  } reply{};
+  REQUIRE(::recv(fd.get(), &reply, sizeof reply, 0) > 0);
+  REQUIRE(reply.header.nlmsg_type == NLMSG_ERROR);
+  REQUIRE(reply.result.error == 0);
+}
+
+void enter_namespaces() {
+  static bool inside = false;
+  if (inside) return;
+  const uid_t user = ::geteuid();
+  const gid_t group = ::getegid();
+  if (::unshare(CLONE_NEWNET | CLONE_NEWNS | (user != 0 ? CLONE_NEWUSER : 0)) != 0) skip("unshare");
+  if (user != 0) {
+    std::ofstream("/proc/self/setgroups") << "deny";
+    std::ofstream("/proc/self/uid_map") << "0 " << user << " 1";
+    std::ofstream("/proc/self/gid_map") << "0 " << group << " 1";
+  }
+  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) skip("mount namespace");
+  set_up("lo", true);
+  inside = true;
+}
+void need_tap() {
+  enter_namespaces();
+  if (!HostFd(::open("/dev/net/tun", O_RDWR | O_CLOEXEC))) skip("/dev/net/tun");
+}
+
+std::string refusal(const std::string& name) {
+  try {
+    HostNetTap net(name, [](View) { return true; });
+  } catch (const HostNetError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace
+
+TEST_SUITE("netns") {
+  TEST_CASE("TAP: the guest and the host's kernel talk") {
+    need_tap();
+    constexpr uint32_t kHost = ip4(192, 0, 2, 1), kGuest = ip4(192, 0, 2, 2);
+    Inbox inbox;
+    HostNetTap net("understudy0", inbox.receiver());
+    FakeGuest guest(net, inbox, kGuest, kHost);
+    net.send(arp_frame(kBroadcast, {1, FakeGuest::kMac, kGuest, kHost}));
+    CHECK(net.counts().out_no_link == 1);  // the interface is down
+    set_address("understudy0", kHost);
+    set_up("understudy0", true);
+    REQUIRE(guest.arp(kHost));
+    CHECK(guest.ping(kHost));
+
+    HostSocket server(SOCK_DGRAM);
+    const sockaddr_in here = address(kHost, 7000);
+    REQUIRE(::bind(server.fd(), as_sockaddr(here), sizeof here) == 0);
+    guest.send_udp(5000, kHost, 7000, text("from the guest"));
+    sockaddr_in from{};
+    CHECK(server.receive(&from) == text("from the guest"));
+    CHECK(ntohl(from.sin_addr.s_addr) == kGuest);
+    REQUIRE(server.send_to(Bytes(1472, 0x5a), from));
+    const auto reply = guest.wait_udp(5000);
+    REQUIRE(reply);
+    CHECK(reply->payload == Bytes(1472, 0x5a));
+    CHECK(net.counts().frames_in > 0);
+    CHECK(net.counts().out_no_link == 1);
+    net.send(Bytes(kMaxFrame + 1));
+    CHECK(net.counts().out_bad_size == 1);
+  }
+
+  TEST_CASE("TAP: frames that the kernel sends too large are counted") {
+    need_tap();
+    Inbox inbox;
+    HostNetTap net("understudy1", inbox.receiver());
+    FakeGuest guest(net, inbox, ip4(192, 0, 2, 2), ip4(192, 0, 2, 1));
+    set_address("understudy1", ip4(192, 0, 2, 1));
+    ifreq mtu = interface_request("understudy1");
+    mtu.ifr_mtu = 3000;
+    request(SIOCSIFMTU, mtu);
+    set_up("understudy1", true);
+    REQUIRE(guest.arp(ip4(192, 0, 2, 1)));
+    HostSocket server(SOCK_DGRAM);
+    const sockaddr_in there = address(ip4(192, 0, 2, 2), 5000);
+    REQUIRE(server.send_to(text("first"), there));
+    REQUIRE(guest.wait_udp(5000));
+    REQUIRE(server.send_to(Bytes(2000, 1), there));
+    REQUIRE(server.send_to(text("last"), there));
+    const auto next = guest.wait_udp(5000);
+    REQUIRE(next);
+    CHECK(next->payload == text("last"));
+    CHECK(net.counts().in_bad_size == 1);
+  }
+
+  TEST_CASE("TAP: what cannot be opened is said in one line") {
+    need_tap();
+    CHECK(refusal("") == "TAP device '': not an interface name");
+    CHECK(refusal("name/with") == "TAP device 'name/with': not an interface name");
+    CHECK(refusal("sixteen_letters_") == "TAP device 'sixteen_letters_': not an interface name");
+    CHECK(refusal("tap%d") == "TAP device 'tap%d': not an interface name");
+    CHECK(refusal("lo") == "TAP device lo: Invalid argument; the interface exists and is no TAP device");
+    HostNetTap taken("understudy2", [](View) { return true; });
+    CHECK(refusal("understudy2") == "TAP device understudy2: Device or resource busy; another program has it open");
+    std::string said;
+    std::thread([&] {
+      // Capabilities are a thread's own.
+      __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+      __user_cap_data_struct none[2]{};
+      if (::syscall(SYS_capset, &header, none) == 0) said = refusal("understudy3");
+    }).join();
+    CHECK(
+        said ==
+        "TAP device understudy3: Operation not permitted; as root: ip tuntap add dev understudy3 mode tap user USER && "
+        "ip link set understudy3 up");
+  }
+
+  TEST_CASE("TAP: an interface that goes away ends nothing but the network") {
+    need_tap();
+    Inbox inbox;
+    HostNetTap net("understudy4", inbox.receiver());
+    set_up("understudy4", true);
+    delete_interface("understudy4");
+    net.send(Bytes(60));
+    CHECK(net.counts().out_no_link == 1);
+  }
+
+  TEST_CASE("user network: the guest's name server is the host's") {
+    enter_namespaces();
+    char path[] = "/tmp/understudy-resolv-XXXXXX";
+    HostFd file(::mkstemp(path));
+    REQUIRE(file);
+    const std::string_view line = "nameserver 127.0.0.1\n";
+    REQUIRE(::write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size()));
+    const bool mounted = ::mount(path, "/etc/resolv.conf", nullptr, MS_BIND, nullptr) == 0;
+    if (!mounted) skip("/etc/resolv.conf");
+    HostSocket server = HostSocket::bound(SOCK_DGRAM, 53);
+    {
+      Inbox inbox;
+      HostNetUser net({}, inbox.receiver());
+      FakeGuest guest(net, inbox);
+      // RFC 1035, section 4: a question for the address of "a.test", and its answer.
+      Bytes question;
+      put16(question, 0xbeef), put16(question, 0x0100), put16(question, 1), put16(question, 0), put32(question, 0);
+      put8(question, 1), put(question, text("a")), put8(question, 4), put(question, text("test")), put8(question, 0);
+      put16(question, 1), put16(question, 1);
+      guest.send_udp(3000, ip4(10, 0, 2, 3), 53, question);
+      sockaddr_in from{};
+      CHECK(server.receive(&from) == question);
+      Bytes answer = question;
+      answer[2] = 0x81, answer[3] = 0x80, answer[7] = 1;
+      put16(answer, 0xc00c), put16(answer, 1), put16(answer, 1), put32(answer, 60), put16(answer, 4);
+      put32(answer, ip4(192, 0, 2, 77));
+      REQUIRE(server.send_to(answer, from));
+      const auto reply = guest.wait_udp(3000);
+      REQUIRE(reply);
+      CHECK(reply->source == ip4(10, 0, 2, 3));
+      CHECK(reply->source_port == 53);
+      CHECK(reply->payload == answer);
+    }
+    ::umount2("/etc/resolv.conf", MNT_DETACH);
+    ::unlink(path);
+  }
+}
