@@ -91,7 +91,12 @@ ImageKind recognise_image(std::span<const uint8_t> head, std::span<const uint8_t
   if (matches(head, 0x8001, "CD001")) return ImageKind::cdrom;
   const bool boot_sector = head.size() >= 512 && head[510] == 0x55 && head[511] == 0xaa;
   if (boot_sector && matches(head, 0x202, "HdrS")) return ImageKind::linux_kernel;
-  if (find_multiboot_header(head) >= 0) return ImageKind::multiboot;
+  // GRUB's own image, which follows a disk's boot sector, carries a multiboot header too: only an ELF beats a disk.
+  const bool disk = boot_sector && size % 512 == 0 &&
+                    !matches(head, 0,
+                             "\x7f"
+                             "ELF");
+  if (!disk && find_multiboot_header(head) >= 0) return ImageKind::multiboot;
   if (boot_sector && is_floppy_size(size)) return ImageKind::floppy;
   if (boot_sector && size % 512 == 0) return ImageKind::disk;
   if (is_rom(tail, size)) return ImageKind::rom;

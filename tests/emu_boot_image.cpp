@@ -56,6 +56,13 @@ TEST_CASE("boot image: each kind is recognised from its own mark") {
   put(cd, 510, 0xaa55, 2);  // a hybrid ISO is still a CD
   CHECK(kind_of(cd) == ImageKind::cdrom);
 
+  Image grub = with_boot_signature(10 << 20);  // GRUB behind the boot sector has a multiboot header
+  put(grub, 0x208, 0x1badb002, 4);
+  put(grub, 0x210, 0u - 0x1badb002u, 4);
+  CHECK(kind_of(grub) == ImageKind::disk);
+  grub.resize(1440 << 10);
+  CHECK(kind_of(grub) == ImageKind::floppy);
+
   Image rom(128 << 10);
   CHECK(kind_of(rom) == ImageKind::unknown);
   rom[rom.size() - 16] = 0xea;
