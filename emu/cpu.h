@@ -105,6 +105,8 @@ class Cpu {
   void deliver(const Event& event);
   void deliver_fault(const GuestFault& fault);
   bool loads_segments(uint64_t pc);
+  // Whether the far JMP or CALL at `pc` may lead to a TSS or a task gate.
+  bool may_switch_tasks(uint64_t pc, const CodeBlocks::Opcode& opcode);
   // Takes back the instructions of the current block that did not run: those from linear address `pc` on.
   void roll_back_to(uint64_t pc);
   uint64_t linear_pc() const;

@@ -1,6 +1,7 @@
 // The CPU's exceptions: raised by the engine, by a refused memory access, or by an instruction we execute ourselves.
 #include <array>
 #include <cassert>
+#include <cstring>
 
 #include "emu/cpu.h"
 #include "emu/cpu_hooks.h"
@@ -147,6 +148,21 @@ bool Cpu::loads_segments(uint64_t pc) {
   }
 }
 
+bool Cpu::may_switch_tasks(uint64_t pc, const CodeBlocks::Opcode& opcode) {
+  if (opcode.byte != 0x9a && opcode.byte != 0xea) return true;  // the selector is in memory: not looked for
+  const EngineCpu& cpu = engine_.cpu();
+  uint16_t selector = 0;
+  std::array<uint8_t, 15> bytes{};
+  if (mmu_.peek(pc, std::span(bytes).first(opcode.length)) != opcode.length) return true;
+  std::memcpy(&selector, &bytes[opcode.length - sizeof selector], sizeof selector);
+  Descriptor descriptor{};
+  std::array<uint8_t, sizeof descriptor> raw;
+  if (mmu_.peek(descriptor_address(cpu, selector), raw) != raw.size()) return true;
+  std::memcpy(&descriptor, raw.data(), raw.size());
+  constexpr unsigned kCallGate = 4;
+  return descriptor.is_system() && (descriptor.type() & 7) != kCallGate;
+}
+
 // SYSCALL and SYSENTER: the engine adds the instruction's length to RIP when its hook returns.
 void Cpu::system_call(bool sysenter) {
   EngineCpu& cpu = engine_.cpu();
@@ -230,8 +246,11 @@ bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
       }
       case Intercept::iret:
         if (!(cpu.eflags & eflags::kNt)) break;
-        [[fallthrough]];
+        pause(Pause::boundary);
+        wants_engine_step_ = true;
+        return true;
       case Intercept::far_transfer:
+        if (!may_switch_tasks(pc, opcode)) break;
         // A task switch would be run twice after a TLB miss in its middle; the engine's own walker does not restart.
         pause(Pause::boundary);
         wants_engine_step_ = true;
