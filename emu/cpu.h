@@ -45,6 +45,8 @@ class Cpu {
   Cpu(const Cpu&) = delete;
   Cpu& operator=(const Cpu&) = delete;
   void connect(Board board) { board_ = std::move(board); }
+  // Called after each access to a port.
+  void on_port_access(std::function<void(uint16_t port)> callback) { port_accessed_ = std::move(callback); }
 
   // Executes until icount() == limit or something else stops it. Never runs past the limit.
   CpuStop run(uint64_t limit);
@@ -125,6 +127,7 @@ class Cpu {
   InterruptDelivery delivery_;
   MsrFile msrs_;
   Board board_;
+  std::function<void(uint16_t)> port_accessed_;
 
   uint64_t icount_ = 0;      // instructions retired once the current block has run
   uint64_t fast_limit_ = 0;  // blocks that end at or before it need no look; 0 when something waits

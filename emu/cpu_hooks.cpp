@@ -50,12 +50,18 @@ void CpuHooks::install(Cpu& cpu) {
   auto in = +[](Uc, uint32_t port, int size, void* context) -> uint32_t {
     Cpu& self = cpu_of(context);
     uint32_t value = ~0u;
-    self.guarded([&] { value = self.ports_.read(static_cast<uint16_t>(port), static_cast<unsigned>(size)); });
+    self.guarded([&] {
+      value = self.ports_.read(static_cast<uint16_t>(port), static_cast<unsigned>(size));
+      if (self.port_accessed_) self.port_accessed_(static_cast<uint16_t>(port));
+    });
     return value;
   };
   auto out = +[](Uc, uint32_t port, int size, uint32_t value, void* context) {
     Cpu& self = cpu_of(context);
-    self.guarded([&] { self.ports_.write(static_cast<uint16_t>(port), static_cast<unsigned>(size), value); });
+    self.guarded([&] {
+      self.ports_.write(static_cast<uint16_t>(port), static_cast<unsigned>(size), value);
+      if (self.port_accessed_) self.port_accessed_(static_cast<uint16_t>(port));
+    });
   };
   auto rdtsc = +[](Uc, void* context) -> int {
     Cpu& self = cpu_of(context);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "emu/io_timing.h"
 #include "emu/segment_load.h"
 #include "emu/state_archive.h"
 
@@ -24,6 +25,10 @@ Machine::Machine(uint64_t ram_bytes, std::span<const uint8_t> rom)
       cpu_(with_rom(memory_, rom), ports_, mmio_),
       time_([this] { return cpu_.executing_icount(); }) {
   events_.on_earlier([this] { update_limit(); });
+  cpu_.on_port_access([this](uint16_t port) {
+    time_.pass(port_access_ns(port));
+    update_limit();
+  });
 }
 
 void Machine::update_limit() { cpu_.shorten(time_.icount_at(events_.next_due())); }

@@ -26,6 +26,8 @@ class VirtualTime : public Clock {
 
   // At `icount`, time jumps forward to `ns` (no effect when it is there already).
   void skip_to(uint64_t icount, uint64_t ns);
+  // The instruction that executes takes `ns` longer than others.
+  void pass(uint64_t ns) { base_ns_ += ns; }
   // From `icount` on, an instruction takes this long. 1..1,000,000 ps.
   void set_rate(uint64_t icount, uint64_t ps_per_instruction);
   uint64_t ps_per_instruction() const { return ps_per_instruction_; }
