@@ -96,8 +96,8 @@ uint32_t PciBus::port_read(uint16_t port, unsigned size) {
   if (port == kAddressPort && size == 4) return state_.address;
   uint32_t value = ~0u;
   if (port >= kDataPort && (port & 3) + size <= 4) {
-    if (const PciDevice* device = addressed())
-      value = device->config_read(static_cast<uint8_t>((state_.address & 0xfc) | (port & 3)), size);
+    if (PciDevice* device = addressed())
+      value = device->guest_config_read(static_cast<uint8_t>((state_.address & 0xfc) | (port & 3)), size);
     return value;
   }
   if (size == 1) return port == kResetControlPort ? state_.reset_control : ~0u;

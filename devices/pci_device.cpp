@@ -71,6 +71,11 @@ uint32_t PciDevice::config_read(uint8_t offset, unsigned size) const {
   return value;
 }
 
+uint32_t PciDevice::guest_config_read(uint8_t offset, unsigned size) {
+  config_reading(offset, size);
+  return config_read(offset, size);
+}
+
 void PciDevice::config_write(uint8_t offset, unsigned size, uint32_t value) {
   for (unsigned i = 0; i < size && offset + i < config_.size(); ++i) {
     const unsigned at = offset + i;

@@ -39,6 +39,8 @@ class PciDevice : public emu::Device {
   uint8_t devfn() const { return devfn_; }
   // `size` is 1, 2 or 4; bytes past offset 255 read as ones and are not written.
   uint32_t config_read(uint8_t offset, unsigned size) const;
+  // The same by a guest, which may have effects on the function.
+  uint32_t guest_config_read(uint8_t offset, unsigned size);
   void config_write(uint8_t offset, unsigned size, uint32_t value);
 
   // What the function drives onto its INTx# pin, after the command register's Interrupt Disable bit.
@@ -66,6 +68,8 @@ class PciDevice : public emu::Device {
   // `offset + size` never exceeds the window's length.
   virtual uint64_t window_read(unsigned index, uint64_t offset, unsigned size);
   virtual void window_write(unsigned index, uint64_t offset, unsigned size, uint64_t value);
+  // Before the guest reads config bytes offset..offset+size-1.
+  virtual void config_reading(unsigned /*offset*/, unsigned /*size*/) {}
   // After the guest changed (or wrote) config bytes offset..offset+size-1.
   virtual void config_written(unsigned /*offset*/, unsigned /*size*/) {}
   void set_intx(bool level);
