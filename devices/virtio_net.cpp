@@ -1,0 +1,172 @@
+#include "devices/virtio_net.h"
+
+#include <algorithm>
+
+namespace understudy::devices {
+
+namespace {
+constexpr uint16_t kDeviceId = 1, kPciDevice = 0x1000;
+constexpr uint32_t kClassCode = 0x020000;
+constexpr unsigned kReceiveQueue = 0, kTransmitQueue = 1;
+// Configuration: the address, then the link's status.
+constexpr unsigned kConfigBytes = 8, kConfigStatus = 6;
+constexpr uint8_t kLinkUp = 1;
+constexpr uint64_t kNsPerByte = 8;
+constexpr unsigned kHeaderBuffers = 10;
+constexpr size_t kMaxWaitingBytes = VirtioNet::kMaxWaiting * (kEthernetMaxFrame + 2);
+}  // namespace
+
+VirtioNet::VirtioNet(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::EventQueue& events, emu::DmaMemory& dma,
+                     emu::World& world, const MacAddress& mac)
+    : VirtioPci("virtio_net", pci, devfn, dma,
+                {.id = kDeviceId,
+                 .pci_device = kPciDevice,
+                 .class_code = kClassCode,
+                 .features = kMac | kStatus | kAnyLayout,
+                 .queue_sizes = {kQueueSize, kQueueSize},
+                 .config_bytes = kConfigBytes}),
+      mac_(mac),
+      clock_(clock),
+      events_(events),
+      world_(world),
+      drain_event_(events.add("virtio_net.drain", [this](uint64_t) { drain(); })),
+      start_event_(events.add("virtio_net.start", [this](uint64_t) { start_transmission(); })),
+      sent_event_(events.add("virtio_net.sent", [this](uint64_t) { transmitted(); })),
+      channel_(world.add_channel("net0", [this](std::span<const uint8_t> frame) { receive(frame); })) {}
+
+void VirtioNet::reset() {
+  VirtioPci::reset();
+  state_ = {};
+  state_.mac = mac_;
+}
+
+void VirtioNet::forget() {
+  for (const auto event : {drain_event_, start_event_, sent_event_}) events_.cancel(event);
+  state_.sending = false;
+  state_.sending_frame.clear();
+  state_.waiting.clear();
+  state_.waiting_frames = 0;
+}
+
+uint8_t VirtioNet::config_byte(unsigned offset) const {
+  if (offset < state_.mac.size()) return state_.mac[offset];
+  return offset == kConfigStatus ? kLinkUp : 0;
+}
+
+// The legacy way to change the address. Nothing filters by it here: it is what the driver reads back.
+void VirtioNet::config_byte_written(unsigned offset, uint8_t value) {
+  if (offset < state_.mac.size()) state_.mac[offset] = value;
+}
+
+void VirtioNet::notified(unsigned queue) {
+  if (queue == kReceiveQueue && state_.waiting_frames != 0) events_.schedule(drain_event_, clock_.now_ns());
+  if (queue == kTransmitQueue && !state_.sending) events_.schedule(start_event_, clock_.now_ns());
+}
+
+// --- reception
+
+void VirtioNet::receive(std::span<const uint8_t> frame) {
+  if (!is_ethernet_frame(frame) || !running() || !queue(kReceiveQueue).enabled()) return;
+  if (state_.waiting_frames == 0 && deliver(frame)) return;
+  if (!running()) return;
+  if (state_.waiting_frames >= kMaxWaiting) {
+    ++state_.dropped;
+    return;
+  }
+  state_.waiting.push_back(static_cast<uint8_t>(frame.size()));
+  state_.waiting.push_back(static_cast<uint8_t>(frame.size() >> 8));
+  state_.waiting.insert(state_.waiting.end(), frame.begin(), frame.end());
+  ++state_.waiting_frames;
+}
+
+// False when the driver has no buffer ready. A buffer too small for the frame comes back empty, and the frame is lost.
+bool VirtioNet::deliver(std::span<const uint8_t> frame) {
+  VirtChain chain;
+  switch (queue(kReceiveQueue).pop(chain)) {
+    case VirtQueue::Next::kNone:
+      return false;
+    case VirtQueue::Next::kBroken:
+      break_down();
+      return false;
+    case VirtQueue::Next::kChain:
+      break;
+  }
+  std::vector<uint8_t> bytes(header_bytes());
+  // num_buffers, where there is one: section 5.1.6.4.1 wants 1 even without mergeable buffers.
+  if (bytes.size() > kHeaderBuffers) bytes[kHeaderBuffers] = 1;
+  bytes.insert(bytes.end(), frame.begin(), frame.end());
+  if (chain.writable_bytes < bytes.size()) {
+    ++state_.dropped;
+    use(kReceiveQueue, chain.head, 0);
+    return true;
+  }
+  queue(kReceiveQueue).scatter(chain, 0, bytes);
+  use(kReceiveQueue, chain.head, static_cast<uint32_t>(bytes.size()));
+  return true;
+}
+
+void VirtioNet::drain() {
+  size_t at = 0;
+  while (running() && state_.waiting_frames != 0) {
+    const size_t left = state_.waiting.size() - at;
+    const size_t size = left >= 2 ? state_.waiting[at] | state_.waiting[at + 1] << 8 : left;
+    if (size + 2 > left) {  // cannot be, unless a snapshot says so
+      state_.waiting_frames = 0;
+      at = state_.waiting.size();
+      break;
+    }
+    if (!deliver(std::span(state_.waiting).subspan(at + 2, size))) break;
+    at += 2 + size;
+    --state_.waiting_frames;
+  }
+  if (state_.waiting.empty()) return;  // broken down: nothing waits any more
+  state_.waiting.erase(state_.waiting.begin(), state_.waiting.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+// --- transmission
+
+void VirtioNet::start_transmission() {
+  if (!running() || state_.sending) return;
+  VirtChain chain;
+  switch (queue(kTransmitQueue).pop(chain)) {
+    case VirtQueue::Next::kNone:
+      return;
+    case VirtQueue::Next::kBroken:
+      return break_down();
+    case VirtQueue::Next::kChain:
+      break;
+  }
+  // What is no frame takes its turn and goes nowhere.
+  const uint64_t header = header_bytes();
+  state_.sending_frame.clear();
+  if (chain.readable_bytes >= header + kEthernetHeader && chain.readable_bytes <= header + kEthernetMaxFrame) {
+    state_.sending_frame.resize(static_cast<size_t>(chain.readable_bytes - header));
+    queue(kTransmitQueue).gather(chain, header, state_.sending_frame);
+  }
+  state_.sending = true;
+  state_.sending_head = chain.head;
+  const size_t on_wire = std::max(state_.sending_frame.size(), kEthernetMinFrame) + kEthernetWireOverhead;
+  events_.schedule(sent_event_, clock_.now_ns() + on_wire * kNsPerByte);
+}
+
+void VirtioNet::transmitted() {
+  if (!running() || !state_.sending) return;
+  if (is_ethernet_frame(state_.sending_frame)) world_.emit(channel_, state_.sending_frame);
+  state_.sending = false;
+  state_.sending_frame.clear();
+  use(kTransmitQueue, state_.sending_head, 0);
+  start_transmission();
+}
+
+void VirtioNet::visit_state(emu::StateVisitor& visitor) {
+  VirtioPci::visit_state(visitor);
+  visitor.value("mac", state_.mac);
+  visitor.value("sending", state_.sending);
+  visitor.value("sending_head", state_.sending_head);
+  visitor.sequence("sending_frame", state_.sending_frame, kEthernetMaxFrame);
+  visitor.sequence("waiting", state_.waiting, kMaxWaitingBytes);
+  visitor.value("waiting_frames", state_.waiting_frames);
+  visitor.value("dropped", state_.dropped);
+}
+
+}  // namespace understudy::devices

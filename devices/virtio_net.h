@@ -1,0 +1,66 @@
+// A network card of type virtio (Virtual I/O Device 1.2, section 5.1): one receive and one transmit queue, a fixed
+// address, link always up, no offloads, no control queue, one buffer per received frame. Transmission takes the wire's
+// time at 1 Gbit/s, one frame after the other. A frame that finds no buffer waits in a bounded queue that is part of
+// the state; when that is full, frames are dropped and counted. Frames pass through the channel "net0".
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "devices/ethernet.h"
+#include "devices/virtio_pci.h"
+#include "emu/clock.h"
+#include "emu/event_queue.h"
+#include "emu/world.h"
+
+namespace understudy::devices {
+
+class VirtioNet : public VirtioPci {
+ public:
+  static constexpr uint64_t kMac = 1ull << 5, kStatus = 1ull << 16, kAnyLayout = 1ull << 27;
+  static constexpr uint16_t kQueueSize = 256;
+  static constexpr unsigned kMaxWaiting = 128;  // frames
+
+  VirtioNet(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::EventQueue& events, emu::DmaMemory& dma,
+            emu::World& world, const MacAddress& mac);
+
+  void reset() override;
+  void visit_state(emu::StateVisitor& visitor) override;
+
+ protected:
+  uint8_t config_byte(unsigned offset) const override;
+  void config_byte_written(unsigned offset, uint8_t value) override;
+  void notified(unsigned queue) override;
+  void forget() override;
+
+ private:
+  size_t header_bytes() const { return negotiated(kVersion1) ? 12 : 10; }
+  void receive(std::span<const uint8_t> frame);
+  bool deliver(std::span<const uint8_t> frame);
+  void drain();
+  void start_transmission();
+  void transmitted();
+
+  struct State {
+    MacAddress mac{};
+    bool sending = false;
+    uint16_t sending_head = 0;
+    std::vector<uint8_t> sending_frame;
+    // Frames that wait for a buffer, each after its length in two bytes, low first.
+    std::vector<uint8_t> waiting;
+    uint32_t waiting_frames = 0;
+    uint64_t dropped = 0;
+  };
+  State state_;
+  const MacAddress mac_;
+  const emu::Clock& clock_;
+  emu::EventQueue& events_;
+  emu::World& world_;
+  emu::EventQueue::Id drain_event_;
+  emu::EventQueue::Id start_event_;
+  emu::EventQueue::Id sent_event_;
+  emu::ChannelId channel_;
+};
+
+}  // namespace understudy::devices
