@@ -4,6 +4,9 @@
 #include <stdexcept>
 
 #include "devices/pc_wiring.h"
+#include "devices/rtl8029.h"
+#include "devices/virtio_blk.h"
+#include "devices/virtio_net.h"
 #include "emu/cpuid.h"
 
 namespace understudy::devices {
@@ -139,7 +142,17 @@ void Pc::plug_in_cards() {
       plug_in(
           std::make_unique<Rtl8029>(pci_, kNic, machine_.time(), machine_.events(), machine_.world(), config_.nic.mac));
       break;
+    case NicModel::virtio:
+      plug_in(std::make_unique<VirtioNet>(pci_, kNic, machine_.time(), machine_.events(), machine_.memory(),
+                                          machine_.world(), config_.nic.mac));
+      break;
   }
+  if (config_.virtio_disks.size() > kMaxVirtioDisks) throw std::logic_error("pc: more virtio disks than slots");
+  for (size_t i = 0; i < config_.virtio_disks.size(); ++i)
+    plug_in(std::make_unique<VirtioBlk>("virtio_blk" + std::to_string(i), pci_,
+                                        static_cast<uint8_t>((wiring::kVirtioDiskSlot + i) << 3), machine_.time(),
+                                        machine_.events(), machine_.memory(), *config_.virtio_disks[i],
+                                        "UV" + std::to_string(1000 + i)));
 }
 
 void Pc::wire_cpu() {

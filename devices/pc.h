@@ -33,7 +33,6 @@
 #include "devices/port61.h"
 #include "devices/port92.h"
 #include "devices/post_port.h"
-#include "devices/rtl8029.h"
 #include "devices/uart16550.h"
 #include "devices/vga.h"
 #include "emu/boot_plan.h"
@@ -41,7 +40,7 @@
 
 namespace understudy::devices {
 
-enum class NicModel { none, ne2k };
+enum class NicModel { none, ne2k, virtio };
 
 // A network card on PCI; its frames pass through the channel "net0", which exists only with a card.
 struct NicConfig {
@@ -56,10 +55,11 @@ struct PcConfig {
   std::vector<BlockBackend*> disks;    // IDE: primary master, primary slave, then secondary slave
   std::optional<BlockBackend*> cdrom;  // secondary master; a null backend is a drive without a disc
   BlockBackend* floppy = nullptr;
+  std::vector<BlockBackend*> virtio_disks;
   NicConfig nic;
   std::vector<BootDevice> boot_order;
 };
-constexpr size_t kMaxDisks = 3;
+constexpr size_t kMaxDisks = 3, kMaxVirtioDisks = 4;
 
 class Pc {
  public:

@@ -34,8 +34,8 @@ inline constexpr uint16_t kPmBase = 0x600;
 inline constexpr uint16_t kSmbusBase = 0x700;
 inline constexpr unsigned kPiixSlot = 1;
 
-// Cards: the network card's slot.
-inline constexpr unsigned kNicSlot = 3;
+// Cards: the network card's slot, and the first virtio disk's.
+inline constexpr unsigned kNicSlot = 3, kVirtioDiskSlot = 4;
 
 // PCI memory as the host bridge passes it on: above every possible RAM, below the I/O APIC.
 inline constexpr uint32_t kPciMemoryFirst = 0xc0000000;

@@ -79,6 +79,7 @@ devices::MacAddress parse_mac(const std::string& text) {
 devices::NicConfig nic_config(const RunOptions& options) {
   devices::NicConfig nic;
   if (options.nic == "ne2k") nic.model = devices::NicModel::ne2k;
+  if (options.nic == "virtio") nic.model = devices::NicModel::virtio;
   if (!options.mac.empty()) {
     nic.mac = parse_mac(options.mac);
     if (nic.model == devices::NicModel::none) throw UsageError("--mac needs a network card: give --nic too");
@@ -201,8 +202,9 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   const emu::MemoryLayout memory(uint64_t{options.memory_mib} << 20);
   const Files files = sort_files(options);
   if (files.kernel.empty() && files.rom.empty() && options.flat.empty() && files.disks.empty() && files.cdrom.empty() &&
-      files.floppy.empty())
-    throw UsageError("nothing to boot: name an IMAGE, --kernel, --disk, --cdrom, --floppy or --flat (see --help)");
+      files.floppy.empty() && options.virtio_disks.empty())
+    throw UsageError(
+        "nothing to boot: name an IMAGE, --kernel, --disk, --virtio-disk, --cdrom, --floppy or --flat (see --help)");
   if (files.kernel.empty() && (!options.initrd.empty() || !options.append.empty()))
     throw UsageError("--initrd and --append need a kernel");
 
@@ -228,6 +230,13 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
     config.floppy = open(files.floppy, image_mode(options.disk_mode));
   }
 
+  if (options.virtio_disks.size() > devices::kMaxVirtioDisks)
+    throw UsageError(fmt::format("{} virtio disks given; the machine has room for {}", options.virtio_disks.size(),
+                                 devices::kMaxVirtioDisks));
+  for (const std::string& path : options.virtio_disks) {
+    parts += ", virtio disk";
+    config.virtio_disks.push_back(open(path, image_mode(options.disk_mode)));
+  }
   config.nic = nic_config(options);
   if (config.nic.model != devices::NicModel::none)
     parts += fmt::format(", nic {} {:02x}", options.nic, fmt::join(config.nic.mac, ":"));

@@ -37,8 +37,11 @@ void add_run_options(CLI::App& command, RunOptions& o) {
       ->allow_extra_args(false);
   parts->add_option("--cdrom", o.cdrom, "CD image")->type_name("FILE");
   parts->add_option("--floppy", o.floppy, "Floppy image")->type_name("FILE");
-  parts->add_option("--nic", o.nic, "Network card: ne2k (an RTL8029 on PCI) or none")
-      ->check(CLI::IsMember({"ne2k", "none"}))
+  parts->add_option("--virtio-disk", o.virtio_disks, "Hard disk image, raw, on virtio (up to four)")
+      ->type_name("FILE")
+      ->allow_extra_args(false);
+  parts->add_option("--nic", o.nic, "Network card: ne2k (an RTL8029 on PCI), virtio or none")
+      ->check(CLI::IsMember({"ne2k", "virtio", "none"}))
       ->capture_default_str();
   parts->add_option("--mac", o.mac, "The card's address [52:54:00:12:34:56]")->type_name("MAC");
   const std::map<std::string, DiskMode> modes{

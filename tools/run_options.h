@@ -16,6 +16,7 @@ struct RunOptions {
   std::string kernel, initrd, append;
   std::vector<std::string> disks;
   std::string cdrom, floppy;
+  std::vector<std::string> virtio_disks;
   std::string nic = "none";
   std::string mac;   // empty: the default
   std::string flat;  // IMAGE@ADDRESS
