@@ -129,6 +129,10 @@ BlockRecord& CodeBlocks::fresh_record() {
 void CodeBlocks::translated(uint64_t pc, uint32_t size, uint32_t count) {
   ++translated_;
   if (current_->action == BlockAction::unknown && used_ + 1 < kRecords) analyse(*current_, pc, size, count);
+  use_fresh_record();
+}
+
+void CodeBlocks::use_fresh_record() {
   current_ = &fresh_record();
   *hook_data_ = current_;
 }
@@ -169,6 +173,13 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
                   : record.limit != 0                 ? BlockAction::shorten
                                                       : BlockAction::run;
   record.cost = record.action == BlockAction::run ? record.count : kNeedsCare;
+}
+
+void CodeBlocks::entered_unknown(BlockRecord& record, uint64_t pc, uint32_t size) {
+  analyse(record, pc, size, 0);
+  // The engine announces a block only as the successor of another: the first one that a fresh engine translates comes
+  // unannounced, and the record baked into it must not serve the next one too.
+  if (&record == current_) use_fresh_record();
 }
 
 uint32_t CodeBlocks::index_of(const BlockRecord* record, uint64_t block_pc, uint32_t size, uint64_t at) {
@@ -215,8 +226,7 @@ void CodeBlocks::reset() {
   engine_.drop_all_code();
   used_ = 0;
   std::fill(indices_.begin(), indices_.end(), IndexEntry{});
-  current_ = &fresh_record();
-  *hook_data_ = current_;
+  use_fresh_record();
 }
 
 }  // namespace understudy::emu

@@ -45,8 +45,8 @@ class CodeBlocks {
 
   // The block at `pc` (linear) has been translated with the record at hand; gives the next block its own.
   void translated(uint64_t pc, uint32_t size, uint32_t count);
-  // The same for a block whose translation was not announced. `count` 0: by decoding.
-  void analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32_t count);
+  // A block runs whose record is unknown: its translation was not announced, or what it knew was dropped.
+  void entered_unknown(BlockRecord& record, uint64_t pc, uint32_t size);
 
   // How many instructions of the block come before linear address `at`.
   uint32_t index_of(const BlockRecord* record, uint64_t block_pc, uint32_t size, uint64_t at);
@@ -71,6 +71,9 @@ class CodeBlocks {
  private:
   static constexpr size_t kRecords = 1u << 19;
   BlockRecord& fresh_record();
+  void use_fresh_record();
+  // `count` 0: by decoding.
+  void analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32_t count);
 
   Engine& engine_;
   Mmu& mmu_;

@@ -155,7 +155,7 @@ void Cpu::block_entered(uint64_t pc, uint32_t size, BlockRecord* record) {
 }
 
 void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
-  if (record->action == BlockAction::unknown) blocks_.analyse(*record, pc, size, 0);
+  if (record->action == BlockAction::unknown) blocks_.entered_unknown(*record, pc, size);
   if (io_step_ == Step::second) {
     io_step_ = Step::none;
     mmu_.end_io();
