@@ -74,7 +74,17 @@ uc_hook Engine::add_hook(int type, void* callback, void* context, int instructio
   return hook;
 }
 
-uc_err Engine::run() { return uc_emu_start(handle_, cpu().eip, 0, 0, 0); }
+uc_err Engine::run() {
+  // On its way in the engine takes the arithmetic flags and DF out of the EFLAGS word, where it leaves them on its way
+  // out. Flags that were set in between (set_eflags) are in cc_src and df only.
+  EngineCpu& record = cpu();
+  if (record.cc_op == kCcOpEflags) {
+    constexpr uint64_t kComputed = eflags::kArithmetic | eflags::kDf;
+    record.eflags =
+        (record.eflags & ~kComputed) | (record.cc_src & eflags::kArithmetic) | (record.df < 0 ? eflags::kDf : 0);
+  }
+  return uc_emu_start(handle_, record.eip, 0, 0, 0);
+}
 
 void Engine::stop() { uc_emu_stop(handle_); }
 
