@@ -10,7 +10,9 @@ namespace {
 
 __extension__ typedef unsigned __int128 uint128_t;  // not ISO C++: keeps -Wpedantic quiet
 
-constexpr int kCompressionLevel = 3;
+// Inputs are compressed while the guest waits, thousands of network frames a second: there speed counts for more.
+constexpr int kInputLevel = -1;
+constexpr int kOtherLevel = 1;
 
 // The first byte of an entry.
 constexpr uint8_t kKindMask = 0x1f;
@@ -206,9 +208,10 @@ uint64_t Encoder::append(uint64_t icount, uint64_t virtual_ns, const Payload& pa
   const std::span<const uint8_t> bulk = bulk_of(payload);
   const Bytes* packed = nullptr;
   if (bulk.size() >= kCompressFrom) {
+    const int level = kind_of(payload) == EntryKind::input ? kInputLevel : kOtherLevel;
     scratch_.resize(ZSTD_compressBound(bulk.size()));
     const size_t done =
-        ZSTD_compressCCtx(zstd_.get(), scratch_.data(), scratch_.size(), bulk.data(), bulk.size(), kCompressionLevel);
+        ZSTD_compressCCtx(zstd_.get(), scratch_.data(), scratch_.size(), bulk.data(), bulk.size(), level);
     if (ZSTD_isError(done)) throw std::runtime_error(fmt::format("log: zstd: {}", ZSTD_getErrorName(done)));
     // The packed form needs its own length, of up to three bytes.
     if (done + 3 < bulk.size()) {
