@@ -64,6 +64,14 @@ void File::rename(const std::string& path) {
   path_ = path;
 }
 
+File File::duplicate() const {
+  File other;
+  other.path_ = path_;
+  other.fd_ = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+  if (other.fd_ < 0) throw LogError(path_, 0, fmt::format("cannot duplicate: {}", std::strerror(errno)));
+  return other;
+}
+
 void File::sync() const {
   if (::fdatasync(fd_) != 0) throw LogError(path_, 0, fmt::format("cannot sync: {}", std::strerror(errno)));
 }

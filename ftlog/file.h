@@ -36,6 +36,8 @@ class File {
   // Returns how many bytes there were: fewer than asked at the end of the file.
   size_t read_at(std::span<uint8_t> bytes, uint64_t offset) const;
   void rename(const std::string& path);
+  // Another descriptor of the same open file.
+  File duplicate() const;
   void sync() const;
 
  private:

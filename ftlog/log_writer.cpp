@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <random>
 #include <stdexcept>
 
@@ -72,14 +73,28 @@ void LogWriter::write_block(uint32_t flags) {
   flushed_at_ns_ = host_ns_;
 }
 
+void LogWriter::finish_pending_sync() {
+  if (!pending_sync_.valid()) return;
+  try {
+    pending_sync_.get();
+  } catch (...) {
+    failed_ = true;
+    throw;
+  }
+  synced_ = std::max(synced_, pending_sequence_);
+}
+
+void LogWriter::settle() { finish_pending_sync(); }
+
 void LogWriter::sync_segment() {
+  finish_pending_sync();
   if (synced_ == written_) return;
   try {
     // Under the policy `none` there may be segments that nobody asked to be synced so far.
     if (first_unsynced_ != segment_->number()) sync_directory(directory_);
     for (; first_unsynced_ < segment_->number(); ++first_unsynced_)
       File(segment_path(directory_, first_unsynced_), O_RDONLY).sync();
-    segment_->sync();
+    segment_->file().sync();
   } catch (...) {
     failed_ = true;  // after a failed sync the system may have dropped what it had
     throw;
@@ -127,7 +142,17 @@ void LogWriter::tick(uint64_t host_ns) {
     write_block(0);
     flushed_at_ns_ = host_ns_;
   }
-  if (options_.sync != SyncPolicy::none && host_ns_ - synced_at_ns_ >= options_.sync_interval_ns) sync();
+  if (pending_sync_.valid()) {
+    if (pending_sync_.wait_for(std::chrono::seconds(0)) != std::future_status::ready) return;
+    finish_pending_sync();
+  }
+  if (options_.sync == SyncPolicy::none || host_ns_ - synced_at_ns_ < options_.sync_interval_ns) return;
+  write_block(0);
+  synced_at_ns_ = host_ns_;
+  if (synced_ == written_) return;
+  // Segments before this one are durable: see write_block().
+  pending_sequence_ = written_;
+  pending_sync_ = std::async(std::launch::async, [file = segment_->file().duplicate()] { file.sync(); });
 }
 
 }  // namespace understudy::ftlog

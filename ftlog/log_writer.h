@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <future>
 #include <optional>
 #include <string>
 
@@ -43,10 +44,13 @@ class LogWriter {
   // written at once and nothing may follow.
   uint64_t append(uint64_t icount, uint64_t virtual_ns, const Payload& payload);
   void flush();
-  // Also makes everything durable.
+  // Also makes everything durable before it returns.
   void sync();
-  // Flushes and syncs what is due. `host_ns` is any clock that does not go backwards.
+  // Flushes what is due, and starts a sync that is due on a thread of its own: the disk may take its time. `host_ns` is
+  // any clock that does not go backwards. Reports what became of earlier syncs, as settle() does.
   void tick(uint64_t host_ns);
+  // Waits for a sync that is under way.
+  void settle();
 
   // Sequences of the newest entries: appended, handed to the system, durable. 0: none.
   uint64_t appended() const { return encoder_.state().sequence - 1; }
@@ -60,11 +64,14 @@ class LogWriter {
   void write_block(uint32_t flags);
   void start_segment(uint32_t number, uint64_t previous_link);
   void sync_segment();
+  void finish_pending_sync();
 
   std::string directory_, description_;
   LogOptions options_;
   Encoder encoder_;
   std::optional<SegmentWriter> segment_;
+  std::future<void> pending_sync_;
+  uint64_t pending_sequence_ = 0;  // what will be durable after it
   uint64_t written_ = 0, synced_ = 0, bytes_written_ = 0;
   uint32_t first_unsynced_ = 1;  // segment
   uint64_t host_ns_ = 0, flushed_at_ns_ = 0, synced_at_ns_ = 0;

@@ -19,7 +19,7 @@ class SegmentWriter {
   // What the encoder has gathered since its block began. Throws LogError; the file then still ends with a whole block
   // if the system lets it.
   void write_block(const Encoder& encoder, uint32_t flags);
-  void sync() { file_.sync(); }
+  const File& file() const { return file_; }
 
   uint64_t bytes() const { return bytes_; }
   uint32_t number() const { return number_; }

@@ -117,6 +117,9 @@ TEST_CASE("what is written and synced when") {
     writer.tick(5'999'999'999);
     CHECK(at(writer) == Pair{2, 0});
     writer.tick(6'000'000'000);
+    writer.settle();
+    CHECK(at(writer) == Pair{2, 2});
+    writer.tick(8'000'000'000);  // nothing new: nothing to do
     CHECK(at(writer) == Pair{2, 2});
     writer.append(3, 12, Reset{});
     writer.flush();
