@@ -7,14 +7,19 @@ namespace understudy::emu {
 ChannelId World::add_channel(std::string name, InputHandler handler) {
   for (const Channel& c : channels_)
     if (c.name == name) throw std::logic_error("world: two channels named " + name);
-  channels_.push_back({std::move(name), std::move(handler), {}});
+  channels_.push_back({std::move(name), std::move(handler), {}, {}});
   return static_cast<ChannelId>(channels_.size() - 1);
 }
 
 ChannelId World::channel(const std::string& name) const {
+  if (const auto found = find_channel(name)) return *found;
+  throw std::out_of_range("world: no channel named " + name);
+}
+
+std::optional<ChannelId> World::find_channel(const std::string& name) const {
   for (size_t i = 0; i < channels_.size(); ++i)
     if (channels_[i].name == name) return static_cast<ChannelId>(i);
-  throw std::out_of_range("world: no channel named " + name);
+  return {};
 }
 
 bool World::post(ChannelId channel, std::span<const uint8_t> payload) {
@@ -33,6 +38,8 @@ bool World::post(ChannelId channel, std::span<const uint8_t> payload) {
 
 void World::connect(ChannelId channel, OutputSink sink) { channels_.at(channel).sink = std::move(sink); }
 
+void World::observe(ChannelId channel, OutputSink observer) { channels_.at(channel).observer = std::move(observer); }
+
 bool World::take(Input& input) {
   const std::lock_guard lock(mutex_);
   if (queue_.empty()) return false;
@@ -44,11 +51,13 @@ bool World::take(Input& input) {
 
 void World::deliver(const Input& input) {
   const Channel& c = channels_.at(input.channel);
+  if (c.observer) c.observer(input.payload);
   if (c.handler) c.handler(input.payload);
 }
 
 void World::emit(ChannelId channel, std::span<const uint8_t> payload) {
   const Channel& c = channels_[channel];
+  if (c.observer) c.observer(payload);
   if (c.sink) c.sink(payload);
 }
 

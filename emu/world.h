@@ -8,6 +8,7 @@
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -31,6 +32,8 @@ class World {
   ChannelId add_channel(std::string name, InputHandler handler = {});
   // Throws std::out_of_range for an unknown name.
   ChannelId channel(const std::string& name) const;
+  // A channel that a machine may lack.
+  std::optional<ChannelId> find_channel(const std::string& name) const;
 
   // --- the host's side
   // Any thread. Returns false, and counts a drop, when kMaxQueued inputs wait already.
@@ -39,6 +42,8 @@ class World {
   void on_post(std::function<void()> callback) { on_post_ = std::move(callback); }
   // Where a channel's outputs go; none means they are dropped.
   void connect(ChannelId channel, OutputSink sink);
+  // Hears a channel's inputs before its device, and its outputs before they leave, on the machine's thread.
+  void observe(ChannelId channel, OutputSink observer);
   uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
   // --- the machine's side, on its thread, between instructions
@@ -58,6 +63,7 @@ class World {
     std::string name;
     InputHandler handler;
     OutputSink sink;
+    OutputSink observer;
   };
   std::vector<Channel> channels_;
   std::mutex mutex_;

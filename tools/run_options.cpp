@@ -61,10 +61,17 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   host->add_option("--screen", o.screen, "text: show the VGA text screen here and type on its keyboard; or none")
       ->check(CLI::IsMember({"text", "none"}))
       ->capture_default_str();
+  host->add_option("--net", o.net,
+                   "The network card's other end: user[,hostfwd=tcp|udp:HOSTADDR:PORT-GUESTADDR:PORT][,tftp=FOLDER]"
+                   "[,bootfile=NAME][,restrict=on], tap:NAME, socket:listen=ADDRESS:PORT, socket:connect=ADDRESS:PORT, "
+                   "socket:udp=ADDRESS:PORT,local=ADDRESS:PORT or none; without --nic it brings a card of its own")
+      ->type_name("NET")
+      ->capture_default_str();
+  host->add_option("--pcap", o.pcap, "Capture the card's frames, with the guest's time")->type_name("FILE");
   auto* run = command.add_option_group("The run");
   run->add_flag("--paced,!--unpaced", o.paced,
                 "Keep the guest's clock at the host's pace, or run as fast as possible and skip idle time [paced when "
-                "you are at a terminal]");
+                "you are at a terminal, or with --net]");
   run->add_flag("--reboot,!--no-reboot", o.reboot,
                 "At a reset, start again, or stop [start again if there is firmware to do it]");
   run->add_option("--stop-at", o.stop_at, "Stop when this many instructions have run")->type_name("ICOUNT");

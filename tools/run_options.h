@@ -27,6 +27,8 @@ struct RunOptions {
   std::string serial1 = "none";
   std::string debugcon = "none";
   std::string screen = "none";
+  std::string net = "none";
+  std::string pcap;
   DiskMode disk_mode = DiskMode::snapshot;
   std::optional<bool> paced;  // neither: paced when a user sits at a terminal
   std::string rtc;            // now, or seconds since 1970

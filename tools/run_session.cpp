@@ -70,6 +70,7 @@ RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool pace
   connect_serial("serial0", serial0_, options.serial);
   connect_serial("serial1", serial1_, options.serial1);
   connect_serial("debugcon", debugcon_, options.debugcon);
+  net_ = std::make_unique<NetLink>(options.net, options.pcap, machine_, wakeup_);
 }
 
 RunSession::~RunSession() {
@@ -136,6 +137,7 @@ RunResult RunSession::result(RunExit exit, int code) {
   result.icount = machine_.icount();
   result.virtual_ns = machine_.time().ns_at(machine_.icount());
   result.digest = machine_.digest();
+  result.net = net_->counts();
   return result;
 }
 

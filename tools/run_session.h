@@ -9,6 +9,7 @@
 #include <string>
 
 #include "tools/machine_setup.h"
+#include "tools/net_link.h"
 #include "tools/run_options.h"
 #include "tools/screen_console.h"
 #include "tools/serial_backend.h"
@@ -31,6 +32,7 @@ struct RunResult {
   uint64_t virtual_ns = 0;
   double wall_s = 0;
   emu::Digest digest;
+  std::optional<devices::HostNetCounts> net;
 };
 
 class RunSession {
@@ -58,6 +60,7 @@ class RunSession {
   std::unique_ptr<SerialBackend> serial0_, serial1_, debugcon_;
   std::unique_ptr<ScreenConsole> screen_;
   std::unique_ptr<SerialMatch> match_;
+  std::unique_ptr<NetLink> net_;
   HostClock::time_point started_;
   uint64_t started_ns_ = 0;
   uint64_t slice_state_ = 0;

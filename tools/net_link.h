@@ -1,0 +1,32 @@
+// The cable between a machine's network card and a back end: what the card sends goes to the back end, what the back
+// end receives is posted to the machine and wakes it, and a capture file hears both, at the card's end and in virtual
+// time.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "devices/host_net.h"
+#include "devices/pcap_writer.h"
+#include "emu/machine.h"
+#include "tools/wakeup.h"
+
+namespace understudy::tools {
+
+class NetLink {
+ public:
+  // `spec` is --net's, `capture` a file's name or empty. Throws UsageError.
+  NetLink(const std::string& spec, const std::string& capture, emu::Machine& machine, Wakeup& wakeup);
+  ~NetLink();
+  // None without a back end.
+  std::optional<devices::HostNetCounts> counts() const;
+
+ private:
+  emu::Machine& machine_;
+  std::optional<emu::ChannelId> channel_;
+  std::unique_ptr<devices::PcapWriter> capture_;
+  std::unique_ptr<devices::HostNetwork> net_;
+};
+
+}  // namespace understudy::tools
