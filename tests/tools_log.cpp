@@ -152,6 +152,23 @@ TEST_CASE("log --check: good, and each thing that can be wrong") {
   CHECK(check().code == 0);
 }
 
+TEST_CASE("log --check: a log that names snapshots without end") {
+  const TempDir directory;
+  const std::vector<uint8_t> snapshot(100, 1);
+  write_bytes(snapshot_path(directory.path(), 1), snapshot);
+  {
+    LogWriter writer(directory.path(), "");
+    for (uint64_t i = 1; i <= 500; ++i) writer.append(i, 4 * i, Snapshot{snapshot_name(1), checksum(snapshot), 100});
+    for (uint64_t i = 501; i <= 5000; ++i) writer.append(i, 4 * i, Snapshot{snapshot_name(i), i, i});
+    writer.append(5001, 4 * 5001, End{});
+  }
+  const CommandResult result = run_log(directory.path() + " --check");
+  CHECK(result.code == 5);
+  REQUIRE(result.lines().size() == 101);
+  CHECK(result.lines()[0].find("(entry 501): there is no such file") != std::string::npos);
+  CHECK(result.lines()[100].find("snapshots after entry 600 were not looked at") != std::string::npos);
+}
+
 TEST_CASE("log --check: an unfinished log is wrong, unless it is being recorded") {
   const TempDir parent;
   const std::string at = parent.path() + "/rec";
