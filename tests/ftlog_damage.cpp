@@ -258,6 +258,7 @@ class Forgery {
     return outcome.error;
   }
   Bytes& bytes() { return bytes_; }
+  uint64_t link() const { return link_; }
 
  private:
   Bytes bytes_;
@@ -311,6 +312,30 @@ TEST_CASE("right checksums over wrong contents are refused") {
   CHECK(says(Forgery({1, 1, 9, 7, ""}), "not the beginning of a log"));
 }
 
+TEST_CASE("a segment that does not follow the one before is refused") {
+  const auto problem = [](const SegmentHead& second_head, uint64_t wrong_link) {
+    const TempDir directory;
+    Forgery first({1, 1, 0, 7, "machine"});
+    first.add(block_of(1), {0x84});
+    SegmentHead head = second_head;
+    head.previous_link = first.link() ^ wrong_link;
+    Forgery second(head);
+    second.add(block_of(1, 0, {2, 0, 0, 4000}), {0x84});
+    write_bytes(segment_path(directory.path(), 1), first.bytes());
+    write_bytes(segment_path(directory.path(), 2), second.bytes());
+    const Outcome outcome = read_log(directory.path());
+    CHECK(outcome.entries.size() == (outcome.error.empty() ? 2 : 1));
+    return outcome.error;
+  };
+  const auto has = [](const std::string& text, const char* part) { return text.find(part) != std::string::npos; };
+  CHECK(problem({2, 2, 0, 7, "machine"}, 0) == "");
+  CHECK(has(problem({2, 2, 0, 7, "machine"}, 1), "log-00000001.seg: at offset 136: blocks are missing here"));
+  CHECK(has(problem({2, 3, 0, 7, "machine"}, 0), "goes on with entry 3 instead of 2"));
+  CHECK(
+      has(problem({2, 2, 0, 8, "machine"}, 0), "log-00000002.seg: at offset 0: this segment is of another recording"));
+  CHECK(has(problem({2, 2, 0, 7, "other"}, 0), "log-00000002.seg: at offset 0: this segment is of another recording"));
+}
+
 TEST_CASE("segment headers with hostile lengths and versions are refused") {
   for (const size_t field : {12, 20})
     for (const uint32_t value : {0u, 1u, 0x10039u, 0x7fffffffu, 0xffffffffu}) {
@@ -346,28 +371,31 @@ TEST_CASE("damage before a terabyte of nothing takes no time") {
   CHECK(outcome.tail.bytes_lost == (uint64_t{1} << 40) - size);
 }
 
-TEST_CASE("a torn tail that holds a copy of a log is still a torn tail") {
+TEST_CASE("a damaged last block that holds a copy of an earlier one is still a torn tail") {
   const TempDir directory;
-  auto entries = make_entries(19, 50, false, 20);
-  write_log(directory.path(), entries, tiny_options());
-  // What a guest may well be sent: the log so far.
-  auto log_bytes = read_bytes(segments_of(directory.path()).front());
-  const auto last = read_bytes(segments_of(directory.path()).back());
-  log_bytes.insert(log_bytes.end(), last.begin(), last.end());
-  const TempDir second;
+  const auto entries = make_entries(19, 20, false, 20);
+  LogOptions options = tiny_options();
+  options.segment_bytes = 1u << 20;
+  const std::string segment = segment_path(directory.path(), 1);
   {
-    LogWriter writer(second.path(), "", tiny_options());
+    LogWriter writer(directory.path(), "", options);
     for (const auto& entry : entries) append(writer, entry);
     writer.flush();
-    writer.append(entries.back().icount, entries.back().virtual_ns, Input{0, log_bytes});
+    // What a guest may well be sent: the log so far. This short it is stored as it is.
+    const auto log = read_bytes(segment);
+    const auto offsets = block_offsets(directory.path(), 1);
+    const Bytes block(log.begin() + static_cast<ptrdiff_t>(offsets[0]),
+                      log.begin() + static_cast<ptrdiff_t>(offsets[1]));
+    REQUIRE(block.size() < kCompressFrom);
+    writer.append(entries.back().icount, entries.back().virtual_ns, Input{0, block});
     writer.flush();
+    REQUIRE(block_offsets(directory.path(), 1).size() == offsets.size() + 1);
   }
-  const std::string segment = segments_of(second.path()).back();
-  auto bytes = read_bytes(segment);
-  bytes.back() ^= 1;
-  write_bytes(segment, bytes);
-  const Outcome outcome = read_log(second.path());
+  const auto good = read_bytes(segment);
+  write_byte(segment, good.size() - 1, static_cast<uint8_t>(good.back() ^ 1));
+  const Outcome outcome = read_log(directory.path());
   CHECK(outcome.error == "");
   CHECK(outcome.state == LogState::torn);
+  CHECK(outcome.tail.reason == "a block's contents are damaged");
   CHECK(outcome.entries == entries);
 }

@@ -1,6 +1,8 @@
 // ftlog/log_writer and ftlog/log_reader: round trips, roll-over, seeking, following, and when what is on the disk.
 #include <doctest/doctest.h>
 
+#include <thread>
+
 #include "ftlog/segment_format.h"
 #include "tests/ftlog_rig.h"
 
@@ -97,6 +99,31 @@ TEST_CASE("a reader follows a log that is being written, across segments") {
     REQUIRE(seen == writer.written());
     REQUIRE(reader.state() == (next.kind() == EntryKind::end ? LogState::complete : LogState::torn));
   }
+  CHECK(seen == entries.size());
+}
+
+TEST_CASE("a reader beside a writer sees every entry, and never takes what is coming for damage") {
+  const TempDir directory;
+  const auto entries = make_entries(6, 3000, true, 60);
+  LogWriter writer(directory.path(), "", small_options(1, 300));
+  std::thread writing([&] {
+    for (const auto& entry : entries) append(writer, entry);
+  });
+  size_t seen = 0;
+  std::string problem;
+  try {
+    LogReader reader(directory.path());
+    LogEntry entry;
+    while (reader.state() != LogState::complete)
+      while (reader.next(entry)) {
+        if (entry != entries[seen]) problem = "another entry";
+        ++seen;
+      }
+  } catch (const LogError& error) {
+    problem = error.what();
+  }
+  writing.join();
+  CHECK(problem == "");
   CHECK(seen == entries.size());
 }
 
