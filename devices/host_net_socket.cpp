@@ -132,6 +132,8 @@ void HostNetTcp::serve() {
 // A connected, non-blocking socket; none when it is time to stop.
 HostFd HostNetTcp::next_peer() {
   while (true) {
+    // A last attempt to connect would reach the peer as a guest that comes and goes.
+    if (!wait_for(-1, 0, 0)) return {};
     if (options_.role == Role::listen) {
       if (!wait_for(listener_.get(), POLLIN, -1)) return {};
       HostFd peer(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
