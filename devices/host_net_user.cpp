@@ -11,7 +11,6 @@
 #include <cerrno>
 #include <chrono>
 #include <climits>
-#include <cstdlib>
 #include <cstring>
 #include <set>
 #include <thread>
@@ -28,6 +27,12 @@ constexpr unsigned kFramesPerRound = 64;
 in_addr ipv4(const char* text) {
   in_addr address{};
   ::inet_pton(AF_INET, text, &address);
+  return address;
+}
+
+in6_addr ipv6(const char* text) {
+  in6_addr address{};
+  ::inet_pton(AF_INET6, text, &address);
   return address;
 }
 
@@ -49,19 +54,25 @@ bool is_ipv4(std::span<const uint8_t> frame) {
   return frame.size() >= 14 + 20 && frame[12] == 0x08 && frame[13] == 0x00;
 }
 
+bool is_ipv6(std::span<const uint8_t> frame) {
+  return frame.size() >= 14 + 40 && frame[12] == 0x86 && frame[13] == 0xdd;
+}
+
 // A piece of an IPv4 datagram (RFC 791: more fragments, or an offset). libslirp 4.7 can be crashed by pieces that
 // overlap, so it gets none; a guest's datagrams must fit into its frames.
 bool is_fragment(std::span<const uint8_t> frame) {
   return is_ipv4(frame) && ((frame[14 + 6] & 0x3f) != 0 || frame[14 + 7] != 0);
 }
 
-// Whether a frame can make libslirp open a socket: IPv4 with UDP or ICMP, or a TCP segment with SYN.
+// Whether a frame can make libslirp open a socket: UDP, ICMP, or a TCP segment with SYN.
 bool may_open_socket(std::span<const uint8_t> frame) {
   constexpr size_t kIp = 14;
-  if (!is_ipv4(frame)) return false;
-  const uint8_t protocol = frame[kIp + 9];
+  const bool ipv6 = is_ipv6(frame);
+  if (!ipv6 && !is_ipv4(frame)) return false;
+  const uint8_t protocol = frame[kIp + (ipv6 ? 6 : 9)];
+  if (protocol == IPPROTO_ICMPV6) return false;
   if (protocol != IPPROTO_TCP) return true;
-  const size_t flags = kIp + size_t{4} * (frame[kIp] & 0x0f) + 13;
+  const size_t flags = kIp + (ipv6 ? 40 : size_t{4} * (frame[kIp] & 0x0f)) + 13;
   return flags >= frame.size() || (frame[flags] & 0x02) != 0;
 }
 
@@ -80,6 +91,12 @@ class HostNetUser::Stack {
     config.vhost = ipv4("10.0.2.2");
     config.vdhcp_start = ipv4("10.0.2.15");
     config.vnameserver = ipv4("10.0.2.3");
+    // libslirp restricts IPv4 only.
+    config.in6_enabled = !options.restricted;
+    config.vprefix_addr6 = ipv6("fec0::");
+    config.vprefix_len = 64;
+    config.vhost6 = ipv6("fec0::2");
+    config.vnameserver6 = ipv6("fec0::3");
     config.vhostname = "understudy";
     if (!options.tftp_root.empty()) config.tftp_path = options.tftp_root.c_str();
     if (!options.bootfile.empty()) config.bootfile = options.bootfile.c_str();
@@ -106,6 +123,7 @@ class HostNetUser::Stack {
   FrameQueue queue;
 
  private:
+  static constexpr int64_t kNever = INT64_MAX;
   void serve() {
     // libslirp looks at the clock only here; without this, what the first frames open has expired long ago.
     ::slirp_pollfds_poll(slirp_, 1, get_revents, this);
@@ -113,12 +131,17 @@ class HostNetUser::Stack {
       polled_.assign(1, {queue.ready(), POLLIN, 0});
       uint32_t timeout = UINT32_MAX;
       ::slirp_pollfds_fill(slirp_, &timeout, add_poll, this);
-      const int wait = timeout > INT_MAX ? -1 : static_cast<int>(timeout);
+      int wait = timeout > INT_MAX ? -1 : static_cast<int>(timeout);
+      if (const int64_t due = next_timer_ms(); due != kNever) {
+        const int left = static_cast<int>(std::clamp<int64_t>(due - clock_ms(), 0, INT_MAX));
+        wait = wait < 0 ? left : std::min(wait, left);
+      }
       const bool failed = ::poll(polled_.data(), polled_.size(), wait) < 0;
       if (stopping_.load()) return;
       // In this order: what waited for an ARP reply among the frames goes out at the end of slirp_pollfds_poll().
       if (!failed && polled_[0].revents != 0) take_frames();
       ::slirp_pollfds_poll(slirp_, failed ? 1 : 0, get_revents, this);
+      run_timers();
     }
   }
 
@@ -136,6 +159,27 @@ class HostNetUser::Stack {
     }
     queue.wake();  // more may wait
   }
+
+  // IPv6's router advertisements.
+  struct Timer {
+    SlirpTimerId id;
+    void* opaque;
+    int64_t due_ms = kNever;
+  };
+  int64_t next_timer_ms() const {
+    int64_t next = kNever;
+    for (const auto& timer : timers_) next = std::min(next, timer->due_ms);
+    return next;
+  }
+  void run_timers() {
+    const int64_t now = clock_ms();
+    for (size_t i = 0; i < timers_.size(); ++i) {
+      if (timers_[i]->due_ms > now) continue;
+      timers_[i]->due_ms = kNever;
+      ::slirp_handle_timer(slirp_, timers_[i]->id, timers_[i]->opaque);
+    }
+  }
+  static int64_t clock_ms() { return clock_ns(nullptr) / 1'000'000; }
 
   static Stack& self(void* opaque) { return *static_cast<Stack*>(opaque); }
   static int add_poll(int fd, int events, void* opaque) {
@@ -173,10 +217,13 @@ class HostNetUser::Stack {
     return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
         .count();
   }
-  // Only IPv6's router advertisements have a timer, and IPv6 is off.
-  static void* timer_new(SlirpTimerId, void*, void*) { std::abort(); }
-  static void timer_free(void*, void*) { std::abort(); }
-  static void timer_mod(void*, int64_t, void*) { std::abort(); }
+  static void* timer_new(SlirpTimerId id, void* timer_opaque, void* opaque) {
+    return self(opaque).timers_.emplace_back(std::make_unique<Timer>(Timer{id, timer_opaque})).get();
+  }
+  static void timer_free(void* timer, void* opaque) {
+    std::erase_if(self(opaque).timers_, [timer](const auto& t) { return t.get() == timer; });
+  }
+  static void timer_mod(void* timer, int64_t due_ms, void*) { static_cast<Timer*>(timer)->due_ms = due_ms; }
   static void guest_error(const char*, void*) {}
   static void register_fd(int fd, void* opaque) { self(opaque).sockets_.insert(fd); }
   static void unregister_fd(int fd, void* opaque) { self(opaque).sockets_.erase(fd); }
@@ -197,6 +244,7 @@ class HostNetUser::Stack {
   HostNetUser& owner_;
   Slirp* slirp_ = nullptr;
   std::set<int> sockets_;  // what libslirp has open
+  std::vector<std::unique_ptr<Timer>> timers_;
   std::vector<pollfd> polled_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;

@@ -1,7 +1,8 @@
 // A network of the guest's own, 10.0.2.0/24, without any privilege on the host: libslirp answers ARP, DHCP (the guest
 // is 10.0.2.15), DNS (10.0.2.3) and TFTP, and turns the guest's TCP, UDP and ICMP traffic into the host's
-// sockets. 10.0.2.2 is the host's loopback. IPv4 only: nothing arrives that the guest has not asked for. One instance
-// per process, as libslirp keeps some of its state in static variables.
+// sockets. 10.0.2.2 is the host's loopback. IPv6 is there too (fec0::/64, the host fec0::2, the name server fec0::3)
+// unless the guest is restricted: a network boot that finds no router waits long for one. One instance per process, as
+// libslirp keeps some of its state in static variables.
 #pragma once
 
 #include <netinet/in.h>

@@ -306,6 +306,47 @@ TEST_SUITE("host-net") {
     CHECK(rig.net.counts().out_queue_full == 0);
   }
 
+  TEST_CASE("user network: an IPv6 router answers, unless the guest is restricted") {
+    // RFC 4861, section 4.1: from the link-local address of FakeGuest::kMac to all routers.
+    const Mac all_routers{0x33, 0x33, 0, 0, 0, 2};
+    const Bytes source{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0x50, 0x54, 0, 0xff, 0xfe, 0x12, 0x34, 0x56};
+    const Bytes target{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2};
+    Bytes icmp;
+    put16(icmp, 133 << 8), put16(icmp, 0), put32(icmp, 0), put16(icmp, 0x0101), put(icmp, FakeGuest::kMac);
+    Bytes length_and_protocol;
+    put32(length_and_protocol, static_cast<uint32_t>(icmp.size())), put32(length_and_protocol, 58);
+    const unsigned sum = checksum({source, target, length_and_protocol, icmp});
+    icmp[2] = static_cast<uint8_t>(sum >> 8), icmp[3] = static_cast<uint8_t>(sum);
+    Bytes packet;
+    put32(packet, 0x60000000), put16(packet, static_cast<unsigned>(icmp.size())), put8(packet, 58), put8(packet, 255);
+    put(packet, source), put(packet, target), put(packet, icmp);
+    const Bytes solicitation = ethernet(all_routers, FakeGuest::kMac, 0x86dd, packet);
+    auto prefix_of_router = [](View f) -> std::optional<Bytes> {
+      if (f.size() < 14 + 40 + 16 || get16(f, 12) != 0x86dd || f[14 + 6] != 58 || f[14 + 40] != 134) return {};
+      for (size_t at = 14 + 40 + 16; at + 32 <= f.size() && f[at + 1] != 0; at += size_t{8} * f[at + 1])
+        if (f[at] == 3)
+          return Bytes(f.begin() + static_cast<std::ptrdiff_t>(at) + 16,
+                       f.begin() + static_cast<std::ptrdiff_t>(at) + 24);
+      return {};
+    };
+    Rig rig;
+    rig.net.send(solicitation);
+    CHECK(rig.guest.wait(prefix_of_router) == Bytes{0xfe, 0xc0, 0, 0, 0, 0, 0, 0});
+    UserNetOptions options;
+    options.restricted = true;
+    unsigned others = 0;  // on one thread
+    Inbox inbox;
+    HostNetUser restricted(options, [&](View f) {
+      if (read_arp(f)) return inbox.put(f);
+      ++others;
+      return true;
+    });
+    restricted.send(solicitation);
+    restricted.send(arp_frame(kBroadcast, {1, FakeGuest::kMac, kGuest, kHost}));
+    REQUIRE(inbox.take());
+    CHECK(others == 0);
+  }
+
   TEST_CASE("user network: what cannot be set up is said in one line") {
     auto refusal = [](const UserNetOptions& options) -> std::string {
       try {
