@@ -316,6 +316,7 @@ void Cpu::engine_step() {
   engine_step_ = Step::none;
   engine_.limit_next_block(~0u);
   engine_.use_walker(Engine::Walker::ours);
+  memory_.changes().note_all();  // the engine's own walker tells nobody what it let through
   mmu_.note_code(pc);
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
   if (error != UC_ERR_OK)

@@ -117,6 +117,10 @@ void Engine::forbid_writes(uint64_t page) {
   });
 }
 
+void Engine::forbid_all_writes() {
+  for_each_tlb_entry([](TlbEntry& entry) { entry.addr_write = ~0ull; });
+}
+
 void Engine::forbid_fetches(uint64_t page) {
   for_each_tlb_entry([page](TlbEntry& entry) {
     if (entry.paddr == page) entry.addr_code = ~0ull;

@@ -55,6 +55,8 @@ class Engine {
   void flush_tlb();
   // Takes one right from every TLB entry of a physical page.
   void forbid_writes(uint64_t physical_page_address);
+  // The same for every page.
+  void forbid_all_writes();
   void forbid_fetches(uint64_t physical_page_address);
   // Drops the entries of one linear page; falls back to flushing everything when they cannot be found.
   void forget_page(uint64_t linear_page_address);

@@ -23,7 +23,9 @@ PhysicalMemory& with_rom(PhysicalMemory& memory, std::span<const uint8_t> rom) {
 Machine::Machine(uint64_t ram_bytes, std::span<const uint8_t> rom)
     : memory_(ram_bytes),
       cpu_(with_rom(memory_, rom), ports_, mmio_),
-      time_([this] { return cpu_.executing_icount(); }) {
+      time_([this] { return cpu_.executing_icount(); }),
+      stores_{&memory_},
+      page_hashes_(memory_) {
   events_.on_earlier([this] { update_limit(); });
   cpu_.on_port_access([this](uint16_t port) {
     time_.pass(port_access_ns(port));
@@ -124,7 +126,7 @@ Digest Machine::digest() {
     devices.end();
   }
   digest.devices = devices.digest();
-  digest.ram = XXH3_64bits(memory_.ram(), memory_.ram_size());
+  digest.ram = page_hashes_.digest();
   const uint64_t parts[3] = {digest.cpu, digest.ram, digest.devices};
   digest.all = XXH3_64bits(parts, sizeof parts);
   return digest;

@@ -13,6 +13,8 @@
 #include "emu/cpu.h"
 #include "emu/device.h"
 #include "emu/event_queue.h"
+#include "emu/page_hashes.h"
+#include "emu/paged_store.h"
 #include "emu/physical_memory.h"
 #include "emu/virtual_time.h"
 #include "emu/world.h"
@@ -50,6 +52,11 @@ class Machine {
   // Wiring. Devices outlive the machine's use; their order is part of the machine.
   void add(Device& device) { devices_.push_back(&device); }
   const std::vector<Device*>& devices() const { return devices_; }
+  // What a guest writes over a drive's image; part of snapshots, not of digests, since the guest sees it only through
+  // the drive.
+  void add(PagedStore& store) { stores_.push_back(&store); }
+  // RAM first.
+  const std::vector<PagedStore*>& stores() const { return stores_; }
 
   // RESET#: CPU and devices, RAM untouched.
   void reset();
@@ -83,6 +90,8 @@ class Machine {
   Cpu cpu_;
   VirtualTime time_;
   std::vector<Device*> devices_;
+  std::vector<PagedStore*> stores_;
+  PageHashes page_hashes_;
   MachineStop asked_ = MachineStop::limit;  // limit: nothing asked
 };
 

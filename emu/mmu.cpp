@@ -26,6 +26,7 @@ Mmu::Mmu(Engine& engine, PhysicalMemory& memory)
       states_(memory.ram_size() / kPageSize, State::untouched),
       turns_(memory.ram_size() / kPageSize, 0) {
   memory_.on_write([this](uint64_t page) { wrote(page); });
+  memory_.changes().on_mark([this] { engine_.forbid_all_writes(); });
 }
 
 uint64_t Mmu::wrap(uint64_t linear) const { return wrap_linear(engine_.cpu(), linear); }
@@ -75,6 +76,7 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
     }
     if (state != State::mixed) state = State::code;
   } else if (access == Access::write) {
+    memory_.changes().note(page / kPageSize);
     if (page == own_store_page_) {
       out.paddr = physical;
       out.perms = protection(true, true, false);
@@ -105,7 +107,8 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
   } else if (state == State::untouched && t.writable) {
     state = State::writable;
   }
-  const bool write = t.writable || access == Access::write;
+  // The first store after a mark must come by here.
+  const bool write = access == Access::write || (t.writable && memory_.changes().noted(page / kPageSize));
   out.paddr = physical;
   switch (state) {
     case State::code:

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <new>
 
@@ -18,7 +19,10 @@ uint8_t* map_pages(uint64_t size) {
 
 }  // namespace
 
-PhysicalMemory::PhysicalMemory(uint64_t ram_bytes) : ram_size_(ram_bytes), ram_(map_pages(ram_bytes)) {}
+static_assert(PagedStore::kPageBytes == kPageSize);
+
+PhysicalMemory::PhysicalMemory(uint64_t ram_bytes)
+    : ram_size_(ram_bytes), ram_(map_pages(ram_bytes)), changes_(ram_bytes / kPageSize) {}
 
 PhysicalMemory::~PhysicalMemory() {
   munmap(ram_, ram_size_);
@@ -57,6 +61,7 @@ void PhysicalMemory::store(uint64_t address, std::span<const uint8_t> from) {
   while (!from.empty() && is_ram(address)) {
     const size_t in_page = std::min<size_t>(from.size(), kPageSize - (address & ~kPageMask));
     if (on_write_) on_write_(address & kPageMask);
+    changes_.note(address / kPageSize);
     std::memcpy(ram_ + address, from.data(), in_page);
     address += in_page;
     from = from.subspan(in_page);
@@ -75,6 +80,32 @@ void PhysicalMemory::dma_read(uint64_t address, std::span<uint8_t> to) {
   }
 }
 
-void PhysicalMemory::clear() { madvise(ram_, ram_size_, MADV_DONTNEED); }
+void PhysicalMemory::clear() {
+  madvise(ram_, ram_size_, MADV_DONTNEED);
+  changes_.note_all();
+}
+
+void PhysicalMemory::read_page(uint64_t page, std::span<uint8_t, kPageBytes> to) {
+  std::memcpy(to.data(), ram_ + page * kPageSize, kPageSize);
+}
+
+void PhysicalMemory::write_page(uint64_t page, std::span<const uint8_t, kPageBytes> from) {
+  store(page * kPageSize, from);
+}
+
+bool PhysicalMemory::is_base(uint64_t page) {
+  static const std::array<uint8_t, kPageSize> zeros{};
+  return std::memcmp(ram_ + page * kPageSize, zeros.data(), kPageSize) == 0;
+}
+
+void PhysicalMemory::make_base(uint64_t page) {
+  static const std::array<uint8_t, kPageSize> zeros{};
+  if (!is_base(page)) store(page * kPageSize, zeros);
+}
+
+void PhysicalMemory::for_each_changed(ChangeMap::Mark since, const std::function<void(uint64_t page)>& call) {
+  for (uint64_t page = 0; page < changes_.pages(); ++page)
+    if (changes_.changed_since(page, since)) call(page);
+}
 
 }  // namespace understudy::emu

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "emu/dma.h"
+#include "emu/paged_store.h"
 
 namespace understudy::emu {
 
@@ -14,7 +15,7 @@ constexpr uint64_t kPageSize = 4096;
 constexpr uint64_t kPageMask = ~(kPageSize - 1);
 constexpr uint64_t kFourGiB = 1ull << 32;
 
-class PhysicalMemory : public DmaMemory {
+class PhysicalMemory : public DmaMemory, public PagedStore {
  public:
   // `ram_bytes` is a multiple of the page size, at most 3 GiB. The host gives pages as the guest touches them. Throws
   // std::bad_alloc.
@@ -24,6 +25,7 @@ class PhysicalMemory : public DmaMemory {
   PhysicalMemory& operator=(const PhysicalMemory&) = delete;
 
   uint64_t ram_size() const { return ram_size_; }
+  // For mapping into the CPU, whose stores the MMU notes in changes(). Nobody else writes here.
   uint8_t* ram() { return ram_; }
   const uint8_t* ram() const { return ram_; }
   std::span<const uint8_t> ram_bytes() const { return {ram_, ram_size_}; }
@@ -51,6 +53,19 @@ class PhysicalMemory : public DmaMemory {
   // Called before the bytes of a RAM page change from outside of the CPU's stores, with the page's address.
   void on_write(std::function<void(uint64_t page_address)> callback) { on_write_ = std::move(callback); }
 
+  // Which pages changed: by store(), or noted by the MMU.
+  ChangeMap& changes() { return changes_; }
+
+  std::string_view store_name() const override { return "ram"; }
+  uint64_t store_pages() const override { return ram_size_ / kPageSize; }
+  void read_page(uint64_t page, std::span<uint8_t, kPageBytes> to) override;
+  void write_page(uint64_t page, std::span<const uint8_t, kPageBytes> from) override;
+  bool is_base(uint64_t page) override;
+  void make_base(uint64_t page) override;
+  void make_all_base() override { clear(); }
+  ChangeMap::Mark mark() override { return changes_.mark(); }
+  void for_each_changed(ChangeMap::Mark since, const std::function<void(uint64_t page)>& call) override;
+
   // Power-on: every RAM byte zero, given back to the host.
   void clear();
 
@@ -58,6 +73,7 @@ class PhysicalMemory : public DmaMemory {
   uint64_t ram_size_;
   uint8_t* ram_;
   std::span<uint8_t> rom_;
+  ChangeMap changes_;
   std::function<void(uint64_t)> on_write_;
 };
 
