@@ -4,11 +4,13 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <string_view>
 
 namespace understudy::devices {
@@ -206,6 +208,64 @@ bool HostDiskImage::is_dirty(uint64_t sector) const {
 void HostDiskImage::mark_dirty(uint64_t sector) {
   const uint64_t bit = sector % kNodeSectors;
   dirty_[sector / kNodeSectors][bit / 64] |= 1ull << (bit % 64);
+  changed_[sector / (kPageBytes / kSectorBytes)] = now_;
+}
+
+uint64_t HostDiskImage::digest() const {
+  const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
+  XXH3_64bits_reset(state.get());
+  std::vector<uint8_t> buffer(1 << 20);
+  for (uint64_t at = 0; at < file_size_;) {
+    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(buffer.size(), file_size_ - at));
+    if (read_all(base_, at, buffer.data(), wanted) != static_cast<ssize_t>(wanted))
+      fail(path_, "cannot be read to its end", "check the host's disk");
+    XXH3_64bits_update(state.get(), buffer.data(), wanted);
+    at += wanted;
+  }
+  return XXH3_64bits_digest(state.get());
+}
+
+size_t HostDiskImage::page_bytes(uint64_t page) const {
+  return static_cast<size_t>(std::min<uint64_t>(kPageBytes, size_ - page * kPageBytes));
+}
+
+void HostDiskImage::read_page(uint64_t page, std::span<uint8_t, kPageBytes> to) {
+  const size_t size = page_bytes(page);
+  std::fill(to.begin() + static_cast<std::ptrdiff_t>(size), to.end(), uint8_t{0});
+  if (!read(page * kPageBytes, to.first(size))) fail(path_, "cannot be read", "check the host's disk");
+}
+
+void HostDiskImage::write_page(uint64_t page, std::span<const uint8_t, kPageBytes> from) {
+  if (!write(page * kPageBytes, from.first(page_bytes(page))))
+    fail(path_, fmt::format("its overlay cannot be written ({})", std::strerror(errno)), "check the host's disk");
+}
+
+bool HostDiskImage::is_base(uint64_t page) {
+  for (uint64_t i = 0; i < kPageBytes / kSectorBytes; ++i)
+    if (is_dirty(page * (kPageBytes / kSectorBytes) + i)) return false;
+  return true;
+}
+
+void HostDiskImage::make_base(uint64_t page) {
+  const uint64_t first = page * (kPageBytes / kSectorBytes);
+  const auto node = dirty_.find(first / kNodeSectors);
+  if (node == dirty_.end()) return;
+  for (uint64_t bit = first % kNodeSectors; bit < first % kNodeSectors + kPageBytes / kSectorBytes; ++bit)
+    node->second[bit / 64] &= ~(1ull << (bit % 64));
+  changed_[page] = now_;
+}
+
+void HostDiskImage::make_all_base() {
+  dirty_.clear();
+  for (auto& [page, when] : changed_) when = now_;
+}
+
+void HostDiskImage::for_each_changed(emu::ChangeMap::Mark since, const std::function<void(uint64_t page)>& call) {
+  // The callee may write pages.
+  std::vector<uint64_t> pages;
+  for (const auto& [page, when] : changed_)
+    if (when > since) pages.push_back(page);
+  for (const uint64_t page : pages) call(page);
 }
 
 std::vector<HostDiskImage::Run> HostDiskImage::dirty_runs() const {

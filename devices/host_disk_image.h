@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "devices/block_backend.h"
+#include "emu/paged_store.h"
 
 namespace understudy::devices {
 
@@ -23,7 +24,7 @@ class DiskImageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-class HostDiskImage : public BlockBackend {
+class HostDiskImage : public BlockBackend, public emu::PagedStore {
  public:
   enum class Mode { kWrite, kSnapshot, kReadOnly };
   static constexpr unsigned kSectorBytes = 512;
@@ -35,6 +36,7 @@ class HostDiskImage : public BlockBackend {
   HostDiskImage& operator=(const HostDiskImage&) = delete;
 
   const std::string& path() const { return path_; }
+  Mode mode() const { return mode_; }
   uint64_t size_bytes() const override { return size_; }
   bool read_only() const override { return mode_ == Mode::kReadOnly; }
   // Offsets and lengths are multiples of kSectorBytes; anything else, or out of range, fails.
@@ -42,8 +44,22 @@ class HostDiskImage : public BlockBackend {
   [[nodiscard]] bool write(uint64_t offset, std::span<const uint8_t> from) override;
   [[nodiscard]] bool flush() override;
 
-  // Snapshot mode: the sectors that the guest wrote, in ascending runs. Together with read() and write() they let the
-  // overlay be carried to another process.
+  // XXH3 of the whole base, read afresh. Throws DiskImageError.
+  uint64_t digest() const;
+
+  // Snapshot mode: what the guest wrote travels in the machine's snapshots, under this name.
+  void name_store(std::string name) { store_name_ = std::move(name); }
+  std::string_view store_name() const override { return store_name_; }
+  uint64_t store_pages() const override { return (size_ + kPageBytes - 1) / kPageBytes; }
+  void read_page(uint64_t page, std::span<uint8_t, kPageBytes> to) override;
+  void write_page(uint64_t page, std::span<const uint8_t, kPageBytes> from) override;
+  bool is_base(uint64_t page) override;
+  void make_base(uint64_t page) override;
+  void make_all_base() override;
+  emu::ChangeMap::Mark mark() override { return now_++; }
+  void for_each_changed(emu::ChangeMap::Mark since, const std::function<void(uint64_t page)>& call) override;
+
+  // Snapshot mode: the sectors that the guest wrote, in ascending runs.
   struct Run {
     uint64_t first;
     uint64_t count;
@@ -59,6 +75,7 @@ class HostDiskImage : public BlockBackend {
   bool read_base(uint64_t offset, std::span<uint8_t> to) const;
   bool is_dirty(uint64_t sector) const;
   void mark_dirty(uint64_t sector);
+  size_t page_bytes(uint64_t page) const;
 
   // One node of the dirty map covers 4096 sectors (2 MiB).
   static constexpr unsigned kNodeWords = 64;
@@ -71,6 +88,10 @@ class HostDiskImage : public BlockBackend {
   int base_ = -1;
   int overlay_ = -1;
   std::map<uint64_t, std::array<uint64_t, kNodeWords>> dirty_;
+  // As emu::ChangeMap, but sparse: an image may be large.
+  std::string store_name_;
+  std::map<uint64_t, emu::ChangeMap::Mark> changed_;
+  emu::ChangeMap::Mark now_ = emu::ChangeMap::kBeginning + 1;
 };
 
 }  // namespace understudy::devices

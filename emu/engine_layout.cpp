@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <malloc.h>
+#include <xxhash.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -263,6 +264,27 @@ void** hook_user_data(uc_hook hook, void* current_value) {
   }
   if (found == nullptr) refuse("a hook's record does not hold its data");
   return found;
+}
+
+std::string engine_signature() {
+  const unsigned version = uc_version(nullptr, nullptr);
+  constexpr size_t kLayout[] = {kEnvPointer,
+                                kNextBlockLimit,
+                                static_cast<size_t>(-kTlbFast),
+                                static_cast<size_t>(-kTlbDesc),
+                                kTlbDescSize,
+                                kTlbDescVictims,
+                                sizeof(EngineCpu),
+                                offsetof(EngineCpu, hflags),
+                                offsetof(EngineCpu, segs),
+                                offsetof(EngineCpu, cr),
+                                offsetof(EngineCpu, fpregs),
+                                offsetof(EngineCpu, xmm),
+                                offsetof(EngineCpu, sysenter_cs),
+                                offsetof(EngineCpu, pat),
+                                offsetof(EngineCpu, old_exception)};
+  return fmt::format("Unicorn {}.{}.{}, layout {:016x}", version >> 24, version >> 16 & 0xff, version >> 8 & 0xff,
+                     XXH3_64bits(kLayout, sizeof kLayout));
 }
 
 EngineLayout locate_engine_layout(uc_engine* engine) {

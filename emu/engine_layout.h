@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <stdexcept>
+#include <string>
 
 #include "emu/engine_cpu.h"
 
@@ -56,6 +57,10 @@ struct EngineLayout {
 // Checks a throw-away engine of this library version once per process, then finds the same places in `engine`.
 // Throws EngineError.
 EngineLayout locate_engine_layout(uc_engine* engine);
+
+// Names the library's version and the layout that this build relies on: equal on machines that can take over each
+// other's state.
+std::string engine_signature();
 
 // Where a hook keeps the pointer it passes to its callback; the translator bakes the current value into each block.
 void** hook_user_data(uc_hook hook, void* current_value);

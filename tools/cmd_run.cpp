@@ -82,14 +82,14 @@ int run(const RunOptions& options) {
   const bool at_terminal = isatty(STDIN_FILENO) && (options.serial == "stdio" || options.screen == "text");
   const bool paced = options.paced.value_or(at_terminal || options.net != "none");
   MachineSetup setup = set_up_machine(options, rtc_start(options.rtc, paced));
-  if (!options.from_snapshot.empty()) emu::load_snapshot(setup.pc->machine(), setup.description, options.from_snapshot);
+  if (!options.from_snapshot.empty()) emu::load_snapshot(setup.pc->machine(), setup.description(), options.from_snapshot);
   install_signal_handlers();
   RunResult result;
   {
     RunSession session(options, setup, paced);
     result = session.run();
   }
-  if (!options.save.empty()) emu::save_snapshot(setup.pc->machine(), setup.description, options.save);
+  if (!options.save.empty()) emu::save_snapshot(setup.pc->machine(), setup.description(), options.save);
   if (!options.json.empty()) write_json(options.json, result);
   explain(result);
   return result.code;

@@ -2,13 +2,16 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <xxhash.h>
 
 #include <charconv>
+#include <span>
 
 #include "emu/boot_flat.h"
 #include "emu/boot_image.h"
 #include "emu/boot_linux.h"
 #include "emu/boot_multiboot.h"
+#include "emu/engine_layout.h"
 #include "emu/memory_layout.h"
 #include "tools/serial_backend.h"
 
@@ -196,7 +199,54 @@ emu::BootPlan plan_kernel(const RunOptions& options, const Files& files, const d
   return plan;
 }
 
+std::string hash_of(std::span<const uint8_t> bytes) {
+  return fmt::format("{} bytes, XXH3 {:016x}", bytes.size(), XXH3_64bits(bytes.data(), bytes.size()));
+}
+
+// The firmware, and what a reset puts into memory again.
+void describe_boot(emu::MachineDescription& description, const std::vector<uint8_t>& rom,
+                   const std::vector<devices::OptionRom>& option_roms, const emu::BootPlan& plan,
+                   const std::vector<BootDevice>& order) {
+  if (!rom.empty()) description.add("firmware", hash_of(rom));
+  for (const devices::OptionRom& option_rom : option_roms)
+    description.add("option_rom." + option_rom.name, hash_of(option_rom.bytes));
+  std::string names;
+  for (const BootDevice device : order)
+    names += device == BootDevice::disk ? " disk" : device == BootDevice::cdrom ? " cdrom" : " floppy";
+  description.add("boot_order", names.substr(names.empty() ? 0 : 1));
+  std::vector<uint8_t> loaded;
+  auto add = [&loaded](const void* data, size_t size) {
+    loaded.insert(loaded.end(), static_cast<const uint8_t*>(data), static_cast<const uint8_t*>(data) + size);
+  };
+  for (const emu::Chunk& chunk : plan.chunks) {
+    const uint64_t place[2] = {chunk.address, chunk.bytes.size()};
+    add(place, sizeof place);
+    add(chunk.bytes.data(), chunk.bytes.size());
+  }
+  const emu::InitialCpu& cpu = plan.cpu;
+  const uint64_t registers[] = {cpu.rip, cpu.rflags, cpu.cr0, cpu.cr3, cpu.cr4, cpu.efer, cpu.cs.base};
+  add(cpu.general.data(), sizeof cpu.general);
+  add(registers, sizeof registers);
+  description.add("boot", hash_of(loaded));
+}
+
+const char* mode_name(HostDiskImage::Mode mode) {
+  return mode == HostDiskImage::Mode::kWrite      ? "write"
+         : mode == HostDiskImage::Mode::kSnapshot ? "snapshot"
+                                                  : "readonly";
+}
+
 }  // namespace
+
+emu::MachineDescription MachineSetup::description() const {
+  emu::MachineDescription all = fixed;
+  for (const Drive& drive : drives) {
+    all.add(drive.name + ".mode", mode_name(drive.image->mode()));
+    all.add(drive.name + ".bytes", fmt::format("{}", drive.image->size_bytes()));
+    all.add(drive.name + ".xxh3", fmt::format("{:016x}", drive.image->digest()));
+  }
+  return all;
+}
 
 MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   const emu::MemoryLayout memory(uint64_t{options.memory_mib} << 20);
@@ -213,33 +263,26 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   config.ram_bytes = memory.ram_size();
   config.rtc_start = rtc_start;
   config.boot_order = boot_order(files.first);
-  std::string parts = fmt::format("memory {} MiB", options.memory_mib);
-  auto open = [&](const std::string& path, HostDiskImage::Mode mode) {
-    setup.images.push_back(std::make_unique<HostDiskImage>(path, mode));
-    parts += fmt::format(", {} bytes", setup.images.back()->size_bytes());
-    return setup.images.back().get();
+  setup.fixed.add("memory", fmt::format("{} MiB", options.memory_mib));
+  setup.fixed.add("engine", emu::engine_signature());
+  auto open = [&setup](std::string name, const std::string& path, HostDiskImage::Mode mode) {
+    setup.drives.push_back({std::move(name), std::make_unique<HostDiskImage>(path, mode)});
+    return setup.drives.back().image.get();
   };
-  for (const std::string& path : files.disks) {
-    parts += ", disk";
-    config.disks.push_back(open(path, image_mode(options.disk_mode)));
-  }
-  parts += ", cd";
-  config.cdrom = files.cdrom.empty() ? nullptr : open(files.cdrom, HostDiskImage::Mode::kReadOnly);
-  if (!files.floppy.empty()) {
-    parts += ", floppy";
-    config.floppy = open(files.floppy, image_mode(options.disk_mode));
-  }
+  for (const std::string& path : files.disks)
+    config.disks.push_back(open(fmt::format("disk{}", config.disks.size()), path, image_mode(options.disk_mode)));
+  config.cdrom = files.cdrom.empty() ? nullptr : open("cdrom", files.cdrom, HostDiskImage::Mode::kReadOnly);
+  if (!files.floppy.empty()) config.floppy = open("floppy", files.floppy, image_mode(options.disk_mode));
 
   if (options.virtio_disks.size() > devices::kMaxVirtioDisks)
     throw UsageError(fmt::format("{} virtio disks given; the machine has room for {}", options.virtio_disks.size(),
                                  devices::kMaxVirtioDisks));
-  for (const std::string& path : options.virtio_disks) {
-    parts += ", virtio disk";
-    config.virtio_disks.push_back(open(path, image_mode(options.disk_mode)));
-  }
+  for (const std::string& path : options.virtio_disks)
+    config.virtio_disks.push_back(
+        open(fmt::format("virtio_disk{}", config.virtio_disks.size()), path, image_mode(options.disk_mode)));
   config.nic = nic_config(options);
   if (config.nic.model != devices::NicModel::none)
-    parts += fmt::format(", nic {} {:02x}", options.nic, fmt::join(config.nic.mac, ":"));
+    setup.fixed.add("nic", fmt::format("{} {:02x}", options.nic, fmt::join(config.nic.mac, ":")));
 
   std::vector<uint8_t> rom;
   std::vector<devices::OptionRom> option_roms;
@@ -266,8 +309,13 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   } else if (!files.kernel.empty()) {
     plan = plan_kernel(options, files, *setup.pc, memory);
   }
+  describe_boot(setup.fixed, rom, option_roms, plan, config.boot_order);
   setup.pc->start(std::move(plan));
-  setup.description = parts + fmt::format(", rom {} bytes", rom.size());
+  for (const auto& drive : setup.drives) {
+    if (drive.image->mode() != HostDiskImage::Mode::kSnapshot) continue;
+    drive.image->name_store(drive.name);
+    setup.pc->machine().add(*drive.image);
+  }
   return setup;
 }
 

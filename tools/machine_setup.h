@@ -8,16 +8,24 @@
 
 #include "devices/host_disk_image.h"
 #include "devices/pc.h"
+#include "emu/machine_description.h"
 #include "tools/run_options.h"
 
 namespace understudy::tools {
 
 struct MachineSetup {
-  std::vector<std::unique_ptr<devices::HostDiskImage>> images;
+  struct Drive {
+    std::string name;
+    std::unique_ptr<devices::HostDiskImage> image;
+  };
+  std::vector<Drive> drives;
   std::unique_ptr<devices::Pc> pc;
   bool has_firmware = false;
-  // What the machine is made of; a snapshot belongs to it.
-  std::string description;
+  // What the machine is made of as far as it never changes, without the drives' contents.
+  emu::MachineDescription fixed;
+  // All of it: what a snapshot or a recording belongs to. Reads every image, at some GB/s. Throws
+  // devices::DiskImageError.
+  emu::MachineDescription description() const;
 };
 
 // Throws UsageError, emu::BootError or devices::DiskImageError.
