@@ -64,12 +64,13 @@ uint64_t word_at(uint64_t address) {
 
 // The CPU object is the one thing the handle points to that points to a record whose RAX is what we wrote.
 uint64_t find_cpu_object(uc_engine* engine) {
-  const WritableRanges ranges;
   const uint64_t handle = reinterpret_cast<uint64_t>(engine);
   const size_t handle_size = std::min<size_t>(malloc_usable_size(engine), kCpuPointerSearch);
   constexpr uint64_t kMarker[2] = {0x756e646572737475, 0x64796c61796f7574};
   uc_reg_write(engine, UC_X86_REG_RAX, &kMarker[0]);
   uc_reg_write(engine, UC_X86_REG_R15, &kMarker[1]);
+  // Only now: the engine makes its CPU at the first call that needs one.
+  const WritableRanges ranges;
   std::optional<uint64_t> found;
   for (size_t offset = 0; offset + 8 <= handle_size; offset += 8) {
     const uint64_t candidate = word_at(handle + offset);
