@@ -116,7 +116,7 @@ void Cpu::reset() {
 void Cpu::state_changed() {
   running_ = {};
   io_step_ = engine_step_ = own_store_step_ = Step::none;
-  passed_intercept_ = false;
+  passed_intercept_ = wants_engine_step_ = false;
   engine_.limit_next_block(~0u);
   mmu_.reset();
   blocks_.reset();
