@@ -64,6 +64,32 @@ bool is_fragment(std::span<const uint8_t> frame) {
   return is_ipv4(frame) && ((frame[14 + 6] & 0x3f) != 0 || frame[14 + 7] != 0);
 }
 
+// An IPv6 packet whose lengths disagree: with its frame, or UDP's with its own. libslirp 4.7 would pass on bytes that
+// are not there.
+bool is_cut_ipv6(std::span<const uint8_t> frame) {
+  if (!is_ipv6(frame)) return false;
+  const size_t length = size_t{frame[18]} << 8 | frame[19];
+  if (size_t{14 + 40} + length > frame.size()) return true;
+  if (frame[14 + 6] != IPPROTO_UDP) return false;
+  return length < 8 || (size_t{frame[14 + 44]} << 8 | frame[14 + 45]) != length;
+}
+
+// An ICMPv6 echo request to somebody else than libslirp (::2 and ::3 of its prefix and of the link): it carries none to
+// the outside, but writes a line on standard error for each.
+bool is_foreign_ping6(std::span<const uint8_t> frame) {
+  constexpr size_t kTarget = 14 + 24, kIcmp = 14 + 40;
+  constexpr uint8_t kEchoRequest = 128;
+  if (!is_ipv6(frame) || frame.size() <= kIcmp || frame[14 + 6] != IPPROTO_ICMPV6 || frame[kIcmp] != kEchoRequest)
+    return false;
+  in6_addr target;
+  std::memcpy(&target, &frame[kTarget], sizeof target);
+  for (const char* own : {"fec0::2", "fec0::3", "fe80::2", "fe80::3"}) {
+    const in6_addr address = ipv6(own);
+    if (std::memcmp(&target, &address, sizeof target) == 0) return false;
+  }
+  return true;
+}
+
 // Whether a frame can make libslirp open a socket: UDP, ICMP, or a TCP segment with SYN.
 bool may_open_socket(std::span<const uint8_t> frame) {
   constexpr size_t kIp = 14;
@@ -150,7 +176,8 @@ class HostNetUser::Stack {
     std::vector<uint8_t> frame;
     for (unsigned i = 0; i < kFramesPerRound; ++i) {
       if (!queue.pop(frame)) return;
-      if (is_fragment(frame) || (sockets_.size() >= kMaxSockets && may_open_socket(frame))) {
+      if (is_fragment(frame) || is_cut_ipv6(frame) || is_foreign_ping6(frame) ||
+          (sockets_.size() >= kMaxSockets && may_open_socket(frame))) {
         owner_.counters_.out_refused.fetch_add(1, std::memory_order_relaxed);
         continue;
       }

@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <random>
 #include <thread>
 
 #include "devices/host_net_tap.h"
@@ -89,7 +90,7 @@ void enter_namespaces() {
     std::ofstream("/proc/self/uid_map") << "0 " << user << " 1";
     std::ofstream("/proc/self/gid_map") << "0 " << group << " 1";
   }
-  if (::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) skip("mount namespace");
+  if (::mount("none", "/", "none", MS_REC | MS_PRIVATE, nullptr) != 0) skip("mount namespace");
   set_up("lo", true);
   inside = true;
 }
@@ -193,6 +194,50 @@ TEST_SUITE("netns") {
     delete_interface("understudy4");
     net.send(Bytes(60));
     CHECK(net.counts().out_no_link == 1);
+  }
+
+  TEST_CASE("user network: broken IPv6 frames from the guest are survived") {
+    enter_namespaces();  // what happens to be well formed reaches nothing
+    Inbox inbox;
+    HostNetUser net({}, inbox.receiver());
+    FakeGuest guest(net, inbox);
+    const Bytes source{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0x50, 0x54, 0, 0xff, 0xfe, 0x12, 0x34, 0x56};
+    const Bytes hosts[] = {{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2},
+                           {0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 2},
+                           {0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2},
+                           {0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3}};
+    constexpr uint8_t kProtocols[] = {58, 17, 6, 0, 44, 43};
+    constexpr uint8_t kMessages[] = {128, 133, 134, 135, 136, 1};
+    std::minstd_rand random(5);
+    auto any = [&](size_t below) { return random() % below; };
+    for (int i = 0; i < 5000; ++i) {
+      const uint8_t protocol = kProtocols[any(std::size(kProtocols))];
+      const Bytes& target = hosts[any(std::size(hosts))];
+      Bytes inner(any(100));
+      for (uint8_t& byte : inner) byte = any(3) == 0 ? static_cast<uint8_t>(random()) : uint8_t{0};
+      size_t sum_at = 2;
+      if (protocol == 58 && inner.size() > 8) inner[0] = kMessages[any(std::size(kMessages))], inner[1] = 0;
+      if (protocol == 17) sum_at = 6;
+      if (protocol == 6) sum_at = 16;
+      if (protocol == 17 && inner.size() > 8) inner[4] = 0, inner[5] = static_cast<uint8_t>(inner.size());
+      if (protocol == 6 && inner.size() > 20) inner[12] = static_cast<uint8_t>(0x50 + 16 * any(3));
+      if (inner.size() >= sum_at + 2) {
+        inner[sum_at] = inner[sum_at + 1] = 0;
+        Bytes length_and_protocol;
+        put32(length_and_protocol, static_cast<uint32_t>(inner.size())), put32(length_and_protocol, protocol);
+        const unsigned sum = checksum({source, target, length_and_protocol, inner});
+        inner[sum_at] = static_cast<uint8_t>(sum >> 8), inner[sum_at + 1] = static_cast<uint8_t>(sum);
+      }
+      Bytes packet;
+      put32(packet, 0x60000000), put16(packet, static_cast<unsigned>(any(8) == 0 ? random() & 0xffff : inner.size()));
+      put8(packet, protocol), put8(packet, 255), put(packet, source), put(packet, target), put(packet, inner);
+      if (any(8) == 0) packet.resize(any(packet.size()) + 1);
+      net.send(ethernet({0x33, 0x33, 0, 0, 0, 2}, FakeGuest::kMac, 0x86dd, packet));
+      if (i % 500 == 0) REQUIRE(guest.arp(ip4(10, 0, 2, 2)));
+    }
+    CHECK(guest.ping(ip4(10, 0, 2, 2)));
+    CHECK(net.counts().out_queue_full == 0);
+    CHECK(net.counts().out_refused > 0);  // pings to all routers
   }
 
   TEST_CASE("user network: the guest's name server is the host's") {
