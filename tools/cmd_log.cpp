@@ -167,7 +167,7 @@ std::vector<std::string> kind_names() {
 
 }  // namespace
 
-void add_log_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+void add_log_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
   auto options = std::make_shared<LogCommand>();
   CLI::App* command = app.add_subcommand("log", "Show, count or check what a recording holds");
   command->add_option("DIR", options->directory, "The recording's directory")->required();
