@@ -59,6 +59,9 @@ constexpr uint8_t kLongAddress = 0x04;
 enum Counter : unsigned { kAlignmentErrors, kCrcErrors, kMissedPackets };
 constexpr uint8_t kCounterLimit = 0xc0;
 
+// What is longer than any frame, loopback's in words included, goes nowhere but takes its time.
+constexpr size_t kLongestFetch = 4096;
+
 constexpr unsigned kPageBytes = 256;
 constexpr unsigned kHeaderBytes = 4;
 
@@ -84,6 +87,9 @@ void Dp8390::reset() {
   events_.cancel(sent_event_);
   state_.command = static_cast<uint8_t>((state_.command & ~(kTransmit | kStart | kRemoteMask)) | kStop | kRemoteAbort);
   state_.remote_left = 0;
+  state_.sending.clear();
+  state_.has_next = false;
+  state_.next.clear();
   state_.interrupt_status = kResetStatus;
   state_.interrupt_mask = 0;
   state_.data_config &= static_cast<uint8_t>(~kLongAddress);
@@ -200,11 +206,16 @@ void Dp8390::write_page0(unsigned reg, uint8_t value) {
       return;
     case 4:
       state_.transmit_page = value;
+      state_.renewed = true;
       return;
     case 5:
-      return set_low(state_.transmit_count, value);
+      set_low(state_.transmit_count, value);
+      state_.renewed = true;
+      return;
     case 6:
-      return set_high(state_.transmit_count, value);
+      set_high(state_.transmit_count, value);
+      state_.renewed = true;
+      return;
     case 7:
       state_.interrupt_status &= static_cast<uint8_t>(~value | kResetStatus);
       return update_interrupt();
@@ -241,18 +252,25 @@ void Dp8390::write_command(uint8_t value) {
     state_.interrupt_status |= kResetStatus;
   } else if ((value & kStart) != 0) {
     state_.interrupt_status &= static_cast<uint8_t>(~kResetStatus);
-    if ((value & kTransmit) != 0 && !sending) {
-      state_.command |= kTransmit;
-      state_.sending_page = state_.transmit_page;
-      state_.sending_count = state_.transmit_count;
-      state_.transmit_status = 0;
-      events_.schedule(sent_event_, clock_.now_ns() + (state_.sending_count + kEthernetWireOverhead) * kNsPerByte);
-    }
+    if ((value & kTransmit) != 0) command_transmission(sending);
   }
   if ((value & kRemoteAbort) != 0)
     state_.remote_left = 0;
   else if (const unsigned direction = (value & kRemoteMask) >> kRemoteShift; direction != kRemoteNone)
     start_remote(direction);
+}
+
+void Dp8390::command_transmission(bool busy) {
+  if (!busy) {
+    state_.sending_count = state_.transmit_count;
+    state_.sending = fetch();
+    start_sending();
+  } else if (state_.renewed && !state_.has_next) {
+    state_.has_next = true;
+    state_.next_count = state_.transmit_count;
+    state_.next = fetch();
+  }
+  state_.renewed = false;
 }
 
 uint8_t Dp8390::take_counter(unsigned counter) {
@@ -408,31 +426,50 @@ void Dp8390::receive(std::span<const uint8_t> frame) {
 
 // --- transmission
 
+std::vector<uint8_t> Dp8390::fetch() const {
+  std::vector<uint8_t> bytes(std::min<size_t>(state_.transmit_count, kLongestFetch));
+  const auto start = static_cast<uint16_t>(state_.transmit_page << 8);
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = card_.load(static_cast<uint16_t>(start + i));
+  return bytes;
+}
+
+void Dp8390::start_sending() {
+  state_.command |= kTransmit;
+  state_.transmit_status = 0;
+  events_.schedule(sent_event_, clock_.now_ns() + (state_.sending_count + kEthernetWireOverhead) * kNsPerByte);
+}
+
 void Dp8390::transmitted() {
   state_.command &= static_cast<uint8_t>(~kTransmit);
-  if (loopback()) return looped_back();
-  std::vector<uint8_t> frame(std::min<size_t>(state_.sending_count, kEthernetMaxFrame + kEthernetCheckBytes + 1));
-  const auto start = static_cast<uint16_t>(state_.sending_page << 8);
-  for (size_t i = 0; i < frame.size(); ++i) frame[i] = card_.load(static_cast<uint16_t>(start + i));
-  state_.local_address = static_cast<uint16_t>(start + state_.sending_count);
-  // The driver's own check sequence, when the chip makes none, is not part of what the world gets.
-  if ((state_.transmit_config & kInhibitCrc) != 0)
-    frame.resize(frame.size() - std::min(frame.size(), kEthernetCheckBytes));
-  if (is_ethernet_frame(frame)) card_.transmit(frame);
-  state_.transmit_status = kTsrTransmitted;
-  raise(kTransmitted);
+  std::vector<uint8_t> frame = std::move(state_.sending);
+  state_.sending.clear();
+  if (loopback()) {
+    looped_back(frame);
+  } else {
+    // The driver's own check sequence, when the chip makes none, is not part of what the world gets.
+    if ((state_.transmit_config & kInhibitCrc) != 0)
+      frame.resize(frame.size() - std::min(frame.size(), kEthernetCheckBytes));
+    if (is_ethernet_frame(frame)) card_.transmit(frame);
+    state_.transmit_status = kTsrTransmitted;
+    raise(kTransmitted);
+  }
+  if (!state_.has_next) return;
+  state_.has_next = false;
+  state_.sending_count = state_.next_count;
+  state_.sending = std::move(state_.next);
+  state_.next.clear();
+  start_sending();
 }
 
 // Section 12, "Loopback Diagnostics", and application note AN-937: the packet, byte-wide whatever WTS says, comes back
 // into the FIFO but never into memory. The one CRC circuit cannot make and check a sequence at once, so a frame to our
 // address whose sequence the chip made looks wrong to the receiver.
-void Dp8390::looped_back() {
+void Dp8390::looped_back(std::span<const uint8_t> fetched) {
   const bool words = (state_.data_config & kWordTransfer) != 0;
-  const size_t bytes = state_.sending_count / (words ? 2u : 1u);
-  const unsigned lane = words && (state_.data_config & kByteOrder) == 0 ? 1 : 0;
-  std::vector<uint8_t> packet(bytes);
-  for (size_t i = 0; i < bytes; ++i)
-    packet[i] = card_.load(static_cast<uint16_t>((state_.sending_page << 8) + i * (words ? 2 : 1) + lane));
+  const size_t stride = words ? 2 : 1;
+  const size_t lane = words && (state_.data_config & kByteOrder) == 0 ? 1 : 0;
+  std::vector<uint8_t> packet(fetched.size() / stride);
+  for (size_t i = 0; i < packet.size(); ++i) packet[i] = fetched[i * stride + lane];
   const bool own_check = (state_.transmit_config & kInhibitCrc) != 0;
   const uint32_t check = ~ethernet_crc(packet);
   // A frame with its right sequence leaves this residue.
@@ -494,8 +531,12 @@ void Dp8390::visit_state(emu::StateVisitor& visitor) {
   visitor.value("remote_left", state_.remote_left);
   visitor.value("remote_direction", state_.remote_direction);
   visitor.value("remote_next_packet", state_.remote_next_packet);
-  visitor.value("sending_page", state_.sending_page);
   visitor.value("sending_count", state_.sending_count);
+  visitor.sequence("sending", state_.sending, kLongestFetch);
+  visitor.value("renewed", state_.renewed);
+  visitor.value("has_next", state_.has_next);
+  visitor.value("next_count", state_.next_count);
+  visitor.sequence("next", state_.next, kLongestFetch);
   visitor.value("fifo", state_.fifo);
   visitor.value("fifo_next", state_.fifo_next);
 }

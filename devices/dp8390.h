@@ -2,7 +2,9 @@
 // pages, a receive ring of 256-byte buffers in the card's own memory, remote DMA between that memory and the data port,
 // and a transmitter that takes as long as the bytes need at 10 Mbit/s. Frames come from and go to the card without
 // their check sequence, which the chip makes, stores behind received frames, and checks in loopback.
-// Not modelled: collisions, alignment errors, the order of bytes in words (BOS), autoinitialised remote DMA.
+// A packet is fetched whole when its transmission is commanded, and a command that comes during a transmission waits
+// for its end: drivers that fill the buffer anew without asking (iPXE's) work, as the chip's head start lets them. Not
+// modelled: collisions, alignment errors, the order of bytes in words (BOS), autoinitialised remote DMA.
 #pragma once
 
 #include <array>
@@ -55,6 +57,7 @@ class Dp8390 {
   uint8_t read_page2(unsigned reg) const;
   void write_page0(unsigned reg, uint8_t value);
   void write_command(uint8_t value);
+  void command_transmission(bool busy);
   void start_remote(unsigned direction);
   void remote_moved();
   void remote_done();
@@ -68,8 +71,10 @@ class Dp8390 {
   void missed(uint8_t more_status);
   uint8_t page_after(uint8_t page) const;
   unsigned free_pages() const;
+  std::vector<uint8_t> fetch() const;
+  void start_sending();
   void transmitted();
-  void looped_back();
+  void looped_back(std::span<const uint8_t> fetched);
   uint8_t read_fifo();
 
   struct State {
@@ -98,9 +103,13 @@ class Dp8390 {
     uint16_t remote_left = 0;
     uint8_t remote_direction = 0;
     uint8_t remote_next_packet = 0;
-    // The transmission that is going on: where it began.
-    uint8_t sending_page = 0;
+    // The transmission that is going on, and one that was commanded meanwhile.
     uint16_t sending_count = 0;
+    std::vector<uint8_t> sending;
+    bool renewed = false;  // transmit page or count was written since the last command
+    bool has_next = false;
+    uint16_t next_count = 0;
+    std::vector<uint8_t> next;
     std::array<uint8_t, 8> fifo{};
     uint8_t fifo_next = 0;
   };

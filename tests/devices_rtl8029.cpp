@@ -367,6 +367,27 @@ TEST_CASE("ne2k: transmission takes the wire's time") {
   CHECK(rig.in(4) == 0x01);
 }
 
+TEST_CASE("ne2k: a driver that does not wait for the transmitter loses neither the frame nor its successor") {
+  Rig rig;
+  rig.initialise();
+  const Frame first = frame_to({0x02, 0, 0, 0, 0, 1}, 442), second = frame_to({0x33, 0x33, 0, 0, 0, 2}, 70, 9);
+  rig.transmit(first);
+  rig.transmit(second);
+  rig.transmit(frame_to({0x02, 0, 0, 0, 0, 3}, 80));  // a third does not fit
+  rig.advance((442 + 24) * 800);
+  REQUIRE(rig.sent.size() == 1);
+  CHECK(rig.sent[0] == first);
+  CHECK((rig.in(0) & 4) == 4);
+  rig.advance((70 + 24) * 800 - 1);
+  CHECK(rig.sent.size() == 1);
+  rig.advance(1);
+  REQUIRE(rig.sent.size() == 2);
+  CHECK(rig.sent[1] == second);
+  CHECK((rig.in(0) & 4) == 0);
+  rig.advance(10'000'000);
+  CHECK(rig.sent.size() == 2);
+}
+
 TEST_CASE("ne2k: loopback never reaches the wire; status and FIFO as in AN-937") {
   Rig rig;
   rig.initialise(0x04, 0x40);  // byte-wide, loopback selected
