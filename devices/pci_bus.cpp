@@ -49,7 +49,7 @@ void PciBus::update_windows() {
     }
   for (const auto& [devfn, device] : devices_)
     for (const auto& window : device->windows_) {
-      const uint64_t base = window->wanted = device->window_base(window->index);
+      const uint64_t base = window->wanted = device->base_of(window->index);
       const uint64_t last = base + window->length - 1;
       if (base == 0 || last > (window->io ? 0xffffull : 0xffffffffull)) continue;
       if (window->io) {

@@ -1,7 +1,10 @@
 #include "devices/pci_device.h"
 
+#include <algorithm>
+#include <bit>
 #include <stdexcept>
 
+#include "devices/option_rom.h"
 #include "devices/pci_bus.h"
 
 namespace understudy::devices {
@@ -10,6 +13,10 @@ namespace {
 constexpr uint8_t kCommand = 0x04;
 constexpr uint8_t kStatus = 0x06;
 constexpr uint8_t kBar0 = 0x10;
+constexpr uint8_t kRomBar = 0x30;
+constexpr uint8_t kRomEnable = 0x01;
+constexpr unsigned kRomWindow = 0xff;
+constexpr size_t kSmallestRom = 2048;
 constexpr uint8_t kCommandIo = 0x01;
 constexpr uint8_t kCommandMemory = 0x02;
 // Both in the high byte of the command register and the low byte of the status register (PCI 2.3).
@@ -62,6 +69,22 @@ void PciDevice::add_io_window(unsigned index, uint32_t length, unsigned max_widt
   windows_.push_back(std::make_unique<Window>(*this, index, true, length, max_width));
 }
 
+void PciDevice::set_rom(std::vector<uint8_t> image) {
+  image =
+      option_rom_for(std::move(image), static_cast<uint16_t>(config32(0)), static_cast<uint16_t>(config32(0) >> 16));
+  image.resize(std::bit_ceil(std::max(image.size(), kSmallestRom)), 0xff);
+  rom_ = std::move(image);
+  const auto length = static_cast<uint32_t>(rom_.size());
+  define32(kRomBar, 0, ~(length - 1) | kRomEnable);
+  windows_.push_back(std::make_unique<Window>(*this, kRomWindow, false, length, 8));
+}
+
+uint64_t PciDevice::rom_read(uint64_t offset, unsigned size) const {
+  uint64_t value = 0;
+  for (unsigned i = 0; i < size; ++i) value |= static_cast<uint64_t>(rom_[offset + i]) << (8 * i);
+  return value;
+}
+
 uint32_t PciDevice::config_read(uint8_t offset, unsigned size) const {
   uint32_t value = 0;
   for (unsigned i = 0; i < size; ++i) {
@@ -85,7 +108,7 @@ void PciDevice::config_write(uint8_t offset, unsigned size, uint32_t value) {
   }
   config_written(offset, size);
   for (const auto& window : windows_)
-    if (window->wanted != window_base(window->index)) {
+    if (window->wanted != base_of(window->index)) {
       bus_.update_windows();
       break;
     }
@@ -111,6 +134,13 @@ void PciDevice::reset() {
 void PciDevice::visit_state(emu::StateVisitor& visitor) { visitor.value("config", config_); }
 
 void PciDevice::state_loaded() { bus_.update_windows(); }
+
+uint64_t PciDevice::base_of(unsigned index) const {
+  if (index != kRomWindow) return window_base(index);
+  const uint32_t bar = config32(kRomBar);
+  const bool enabled = (bar & kRomEnable) != 0 && (config_[kCommand] & kCommandMemory) != 0;
+  return enabled ? bar & ~(kSmallestRom - 1) : 0;
+}
 
 uint64_t PciDevice::window_base(unsigned index) const {
   if (index >= kBars) return 0;
@@ -138,6 +168,7 @@ void PciDevice::Window::port_write(uint16_t port, unsigned size, uint32_t value)
 
 // An access that starts inside the window may stretch past its end on the port bus: those bytes belong to nobody.
 uint64_t PciDevice::Window::mmio_read(uint64_t offset, unsigned size) {
+  if (index == kRomWindow) return owner.rom_read(offset, size);
   if (offset + size <= length) return owner.window_read(index, offset, size);
   uint64_t value = ~0ull;
   for (unsigned i = 0; i < size && offset + i < length; ++i) {
@@ -148,6 +179,7 @@ uint64_t PciDevice::Window::mmio_read(uint64_t offset, unsigned size) {
 }
 
 void PciDevice::Window::mmio_write(uint64_t offset, unsigned size, uint64_t value) {
+  if (index == kRomWindow) return;
   if (offset + size <= length) return owner.window_write(index, offset, size, value);
   for (unsigned i = 0; i < size && offset + i < length; ++i)
     owner.window_write(index, offset + i, 1, value >> (8 * i) & 0xff);

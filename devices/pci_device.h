@@ -36,6 +36,10 @@ class PciDevice : public emu::Device {
   PciDevice(const PciDevice&) = delete;
   PciDevice& operator=(const PciDevice&) = delete;
 
+  // Before the first reset: an expansion ROM behind the base address register at 30h, made to name this function.
+  // Throws std::runtime_error when the image is no option ROM.
+  void set_rom(std::vector<uint8_t> image);
+
   uint8_t devfn() const { return devfn_; }
   // `size` is 1, 2 or 4; bytes past offset 255 read as ones and are not written.
   uint32_t config_read(uint8_t offset, unsigned size) const;
@@ -100,8 +104,13 @@ class PciDevice : public emu::Device {
     bool mapped = false;
   };
 
+  // Where the guest wants a window, the ROM's among them.
+  uint64_t base_of(unsigned index) const;
+  uint64_t rom_read(uint64_t offset, unsigned size) const;
+
   PciBus& bus_;
   uint8_t devfn_;
+  std::vector<uint8_t> rom_;
   std::array<uint8_t, 256> defaults_{};
   std::array<uint8_t, 256> writable_{};
   std::array<uint8_t, 256> config_{};
