@@ -5,6 +5,7 @@
 
 #include "devices/acpi_tables.h"
 #include "devices/mp_table.h"
+#include "devices/pc_wiring.h"
 #include "devices/smbios_tables.h"
 #include "devices/table_loader.h"
 #include "emu/byte_writer.h"
@@ -22,6 +23,12 @@ std::string_view path_of(BootDevice device) {
       return "/pci@i0cf8/ide@1,1/drive@0/disk@0";
     case BootDevice::cdrom:
       return "/pci@i0cf8/ide@1,1/drive@1/disk@0";
+    case BootDevice::virtio_disk:
+      static_assert(wiring::kVirtioDiskSlot == 4);
+      return "/pci@i0cf8/scsi@4/disk@0,0";
+    case BootDevice::network:
+      static_assert(wiring::kNicSlot == 3);
+      return "/pci@i0cf8/ethernet@3/ethernet-phy@0";
   }
   return "";
 }

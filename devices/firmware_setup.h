@@ -12,7 +12,7 @@
 
 namespace understudy::devices {
 
-enum class BootDevice { floppy, disk, cdrom };
+enum class BootDevice { floppy, disk, virtio_disk, cdrom, network };
 
 struct FirmwareSetup {
   uint64_t ram_size = 0;       // bytes
@@ -20,7 +20,7 @@ struct FirmwareSetup {
   uint32_t cpu_features = 0;   // CPUID 1, EDX
   bool boot_menu = false;      // SeaBIOS waits for Esc and offers a menu
   // Tried in this order. Devices are where the board has them: floppy drive 0, the first disk on the primary IDE
-  // channel as master, the CD on the secondary channel as master.
+  // channel as master, the CD on the secondary channel as master, cards in their slots.
   std::vector<BootDevice> boot_order;
 };
 

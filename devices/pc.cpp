@@ -23,6 +23,22 @@ class CallOnLevel : public emu::IrqSink {
   std::function<void(bool)> call_;
 };
 
+// Boot order nibbles in CMOS: 1 floppy, 2 hard disk, 3 CD, 4 network.
+constexpr uint8_t cmos_boot_code(BootDevice device) {
+  switch (device) {
+    case BootDevice::floppy:
+      return 1;
+    case BootDevice::disk:
+    case BootDevice::virtio_disk:
+      return 2;
+    case BootDevice::cdrom:
+      return 3;
+    case BootDevice::network:
+      return 4;
+  }
+  return 0;
+}
+
 constexpr uint16_t kPciAddress = 0xcf8, kPciData = 0xcfc;
 constexpr uint16_t kElcr = 0x4d0;
 constexpr unsigned kCommand = 0x04, kInterruptLine = 0x3c;
@@ -128,7 +144,8 @@ Pc::Pc(const PcConfig& config, const std::vector<uint8_t>& firmware, const std::
 
 Pc::~Pc() = default;
 
-void Pc::plug_in(std::unique_ptr<PciDevice> card) {
+void Pc::plug_in(std::unique_ptr<PciDevice> card, const std::vector<uint8_t>& rom) {
+  if (!rom.empty()) card->set_rom(rom);
   machine_.add(*card);
   cards_.push_back(std::move(card));
 }
@@ -140,11 +157,13 @@ void Pc::plug_in_cards() {
       break;
     case NicModel::ne2k:
       plug_in(
-          std::make_unique<Rtl8029>(pci_, kNic, machine_.time(), machine_.events(), machine_.world(), config_.nic.mac));
+          std::make_unique<Rtl8029>(pci_, kNic, machine_.time(), machine_.events(), machine_.world(), config_.nic.mac),
+          config_.nic.rom);
       break;
     case NicModel::virtio:
       plug_in(std::make_unique<VirtioNet>(pci_, kNic, machine_.time(), machine_.events(), machine_.memory(),
-                                          machine_.world(), config_.nic.mac));
+                                          machine_.world(), config_.nic.mac),
+              config_.nic.rom);
       break;
   }
   if (config_.virtio_disks.size() > kMaxVirtioDisks) throw std::logic_error("pc: more virtio disks than slots");
@@ -210,7 +229,7 @@ void Pc::set_cmos_configuration() {
   rtc_.set_cmos(0x14, config_.floppy != nullptr ? 0x07 : 0x06);
   uint8_t order[3] = {0, 0, 0};
   for (size_t i = 0; i < config_.boot_order.size() && i < std::size(order); ++i)
-    order[i] = config_.boot_order[i] == BootDevice::floppy ? 1 : config_.boot_order[i] == BootDevice::disk ? 2 : 3;
+    order[i] = cmos_boot_code(config_.boot_order[i]);
   rtc_.set_cmos(0x3d, static_cast<uint8_t>(order[0] | order[1] << 4));
   rtc_.set_cmos(0x38, static_cast<uint8_t>(order[2] << 4 | 1));
 }

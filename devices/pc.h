@@ -46,6 +46,7 @@ enum class NicModel { none, ne2k, virtio };
 struct NicConfig {
   NicModel model = NicModel::none;
   MacAddress mac{0x52, 0x54, 0x00, 0x12, 0x34, 0x56};
+  std::vector<uint8_t> rom;  // a boot ROM for firmware to run; may be empty
 };
 
 // What is plugged in. Images outlive the board.
@@ -86,7 +87,7 @@ class Pc {
   void set_cmos_configuration();
   void configure_like_firmware();
   void plug_in_cards();
-  void plug_in(std::unique_ptr<PciDevice> card);
+  void plug_in(std::unique_ptr<PciDevice> card, const std::vector<uint8_t>& rom = {});
 
   PcConfig config_;
   emu::Machine machine_;

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <span>
 
+#include "devices/option_rom.h"
 #include "emu/boot_flat.h"
 #include "emu/boot_image.h"
 #include "emu/boot_linux.h"
@@ -25,6 +26,8 @@ using emu::ImageKind;
 
 constexpr char kSeabios[] = "/usr/share/seabios/bios-256k.bin";
 constexpr char kVgaBios[] = "/usr/share/seabios/vgabios-isavga.bin";
+constexpr char kNe2kRom[] = "/usr/lib/ipxe/qemu/pxe-ne2k_pci.rom";
+constexpr char kVirtioRom[] = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
 constexpr uint64_t kMaxRom = 16u << 20;
 
 HostDiskImage::Mode image_mode(DiskMode mode) {
@@ -39,12 +42,25 @@ HostDiskImage::Mode image_mode(DiskMode mode) {
   return HostDiskImage::Mode::kSnapshot;
 }
 
-std::vector<uint8_t> firmware_file(const std::string& path) {
+std::vector<uint8_t> firmware_file(const std::string& path,
+                                   const char* hint = "Debian's package seabios has it; --bios names another") {
   try {
     return emu::read_image(path, kMaxRom);
   } catch (const emu::BootError& error) {
-    throw UsageError(fmt::format("{} (Debian's package seabios has it; --bios names another)", error.what()));
+    throw UsageError(fmt::format("{} ({})", error.what(), hint));
   }
+}
+
+std::vector<uint8_t> nic_rom(const RunOptions& options) {
+  if (options.nic_rom == "none") return {};
+  const std::string path = !options.nic_rom.empty() ? options.nic_rom : options.nic == "virtio" ? kVirtioRom : kNe2kRom;
+  std::vector<uint8_t> rom = firmware_file(path, "Debian's package ipxe-qemu has it; --nic-rom names another, or none");
+  try {
+    devices::option_rom_for(rom, 0, 0);
+  } catch (const std::runtime_error& error) {
+    throw UsageError(fmt::format("{} {}", path, error.what()));
+  }
+  return rom;
 }
 
 struct Flat {
@@ -87,6 +103,8 @@ devices::NicConfig nic_config(const RunOptions& options) {
     nic.mac = parse_mac(options.mac);
     if (nic.model == devices::NicModel::none) throw UsageError("--mac needs a network card: give --nic too");
   }
+  if (!options.nic_rom.empty() && nic.model == devices::NicModel::none)
+    throw UsageError("--nic-rom needs a network card: give --nic too");
   return nic;
 }
 
@@ -152,15 +170,34 @@ Files sort_files(const RunOptions& options) {
         break;
     }
   }
+  if (files.disks.empty() && files.cdrom.empty() && files.floppy.empty())
+    files.first = options.virtio_disks.empty() ? BootDevice::network : BootDevice::virtio_disk;
   if (files.disks.size() > devices::kMaxDisks)
     throw UsageError(
         fmt::format("{} disks given; the machine has room for {}", files.disks.size(), devices::kMaxDisks));
   return files;
 }
 
+const char* to_string(BootDevice device) {
+  switch (device) {
+    case BootDevice::floppy:
+      return "floppy";
+    case BootDevice::disk:
+      return "disk";
+    case BootDevice::virtio_disk:
+      return "virtio_disk";
+    case BootDevice::cdrom:
+      return "cdrom";
+    case BootDevice::network:
+      return "network";
+  }
+  return "";
+}
+
 std::vector<BootDevice> boot_order(BootDevice first) {
   std::vector<BootDevice> order{first};
-  for (const BootDevice device : {BootDevice::disk, BootDevice::cdrom, BootDevice::floppy})
+  for (const BootDevice device :
+       {BootDevice::disk, BootDevice::virtio_disk, BootDevice::cdrom, BootDevice::floppy, BootDevice::network})
     if (device != first) order.push_back(device);
   return order;
 }
@@ -211,8 +248,7 @@ void describe_boot(emu::MachineDescription& description, const std::vector<uint8
   for (const devices::OptionRom& option_rom : option_roms)
     description.add("option_rom." + option_rom.name, hash_of(option_rom.bytes));
   std::string names;
-  for (const BootDevice device : order)
-    names += device == BootDevice::disk ? " disk" : device == BootDevice::cdrom ? " cdrom" : " floppy";
+  for (const BootDevice device : order) names += std::string(" ") + to_string(device);
   description.add("boot_order", names.substr(names.empty() ? 0 : 1));
   std::vector<uint8_t> loaded;
   auto add = [&loaded](const void* data, size_t size) {
@@ -252,9 +288,10 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   const emu::MemoryLayout memory(uint64_t{options.memory_mib} << 20);
   const Files files = sort_files(options);
   if (files.kernel.empty() && files.rom.empty() && options.flat.empty() && files.disks.empty() && files.cdrom.empty() &&
-      files.floppy.empty() && options.virtio_disks.empty())
+      files.floppy.empty() && options.virtio_disks.empty() && options.nic == "none")
     throw UsageError(
-        "nothing to boot: name an IMAGE, --kernel, --disk, --virtio-disk, --cdrom, --floppy or --flat (see --help)");
+        "nothing to boot: name an IMAGE, --kernel, --disk, --virtio-disk, --cdrom, --floppy, --flat or --nic (see "
+        "--help)");
   if (files.kernel.empty() && (!options.initrd.empty() || !options.append.empty()))
     throw UsageError("--initrd and --append need a kernel");
 
@@ -294,6 +331,10 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
     const std::string bios = options.bios.empty() ? kSeabios : options.bios;
     plan = emu::plan_rom(bios, firmware_file(bios));
     option_roms.push_back({"vgabios.bin", firmware_file(kVgaBios)});
+    if (config.nic.model != devices::NicModel::none) {
+      config.nic.rom = nic_rom(options);
+      setup.fixed.add("nic_rom", hash_of(config.nic.rom));
+    }
   }
   if (!plan.roms.empty()) rom = plan.roms.front().bytes;
   setup.pc = std::make_unique<devices::Pc>(config, rom, option_roms);

@@ -13,6 +13,7 @@ void add_run_options(CLI::App& command, RunOptions& o) {
       "  understudy run vmlinuz --initrd initrd.img --append console=ttyS0\n"
       "  understudy run disk.img --disk-mode write --memory 256\n"
       "  understudy run rescue.iso --screen text\n"
+      "  understudy run --nic virtio\n"
       "  understudy run firmware.elf --json result.json\n\n"
       "Exit codes\n"
       "  0  the guest switched off, or --stop-at or --until-serial was reached\n"
@@ -44,6 +45,8 @@ void add_run_options(CLI::App& command, RunOptions& o) {
       ->check(CLI::IsMember({"ne2k", "virtio", "none"}))
       ->capture_default_str();
   parts->add_option("--mac", o.mac, "The card's address [52:54:00:12:34:56]")->type_name("MAC");
+  parts->add_option("--nic-rom", o.nic_rom, "Its boot ROM, for firmware to run, or none [Debian's iPXE]")
+      ->type_name("FILE");
   const std::map<std::string, DiskMode> modes{
       {"write", DiskMode::write}, {"snapshot", DiskMode::snapshot}, {"readonly", DiskMode::readonly}};
   parts->add_option("--disk-mode", o.disk_mode, "write: into the image; snapshot: forgotten at the end; readonly")

@@ -18,8 +18,9 @@ struct RunOptions {
   std::string cdrom, floppy;
   std::vector<std::string> virtio_disks;
   std::string nic = "none";
-  std::string mac;   // empty: the default
-  std::string flat;  // IMAGE@ADDRESS
+  std::string mac;      // empty: the default
+  std::string nic_rom;  // a file, none, or empty: the default
+  std::string flat;     // IMAGE@ADDRESS
   std::string bios;
   bool linux_64bit_entry = false;
   unsigned memory_mib = 128;
