@@ -86,6 +86,7 @@ void Dp8390::power_on() {
 void Dp8390::reset() {
   events_.cancel(sent_event_);
   state_.command = static_cast<uint8_t>((state_.command & ~(kTransmit | kStart | kRemoteMask)) | kStop | kRemoteAbort);
+  state_.started = false;
   state_.remote_left = 0;
   state_.sending.clear();
   state_.has_next = false;
@@ -202,7 +203,7 @@ void Dp8390::write_page0(unsigned reg, uint8_t value) {
     case 3:
       state_.boundary = value;
       // The ring has room again: an overflow's share in RST goes.
-      if (online()) state_.interrupt_status &= static_cast<uint8_t>(~kResetStatus);
+      if (state_.started) state_.interrupt_status &= static_cast<uint8_t>(~kResetStatus);
       return;
     case 4:
       state_.transmit_page = value;
@@ -249,10 +250,14 @@ void Dp8390::write_command(uint8_t value) {
   // TXP is cleared by the end of a transmission only, and stays off when the command stops the controller.
   state_.command = static_cast<uint8_t>(value & ~kTransmit) | (sending ? kTransmit : 0);
   if ((value & kStop) != 0) {
+    state_.started = false;
     state_.interrupt_status |= kResetStatus;
-  } else if ((value & kStart) != 0) {
-    state_.interrupt_status &= static_cast<uint8_t>(~kResetStatus);
-    if ((value & kTransmit) != 0) command_transmission(sending);
+  } else {
+    if ((value & kStart) != 0) {
+      state_.started = true;
+      state_.interrupt_status &= static_cast<uint8_t>(~kResetStatus);
+    }
+    if ((value & kTransmit) != 0 && state_.started) command_transmission(sending);
   }
   if ((value & kRemoteAbort) != 0)
     state_.remote_left = 0;
@@ -350,8 +355,6 @@ void Dp8390::data_write(unsigned size, uint32_t value) {
 
 // --- reception
 
-bool Dp8390::online() const { return (state_.command & (kStart | kStop)) == kStart; }
-
 bool Dp8390::loopback() const { return (state_.transmit_config & kLoopbackMask) != 0; }
 
 // Section 8, "Receive Configuration Register" and "Multicast Address Registers": the filter bit's number is the six
@@ -391,7 +394,7 @@ unsigned Dp8390::free_pages() const {
 // Section 7, "Packet Reception": a header of status, next packet and byte count, then the frame with its check
 // sequence, over as many buffers as it takes; when they would reach the boundary the frame is dropped.
 void Dp8390::receive(std::span<const uint8_t> frame) {
-  if (!is_ethernet_frame(frame) || !online() || loopback() || !accepts(frame)) return;
+  if (!is_ethernet_frame(frame) || !state_.started || loopback() || !accepts(frame)) return;
   const uint8_t group = is_group_address(frame) ? kRsrGroup : 0;
   if ((state_.receive_config & kMonitor) != 0) return missed(group | kRsrDisabled);
 
@@ -508,6 +511,7 @@ uint8_t Dp8390::read_fifo() {
 
 void Dp8390::visit_state(emu::StateVisitor& visitor) {
   visitor.value("command", state_.command);
+  visitor.value("started", state_.started);
   visitor.value("page_start", state_.page_start);
   visitor.value("page_stop", state_.page_stop);
   visitor.value("boundary", state_.boundary);

@@ -65,7 +65,6 @@ class Dp8390 {
   void tally(unsigned counter);
   void raise(uint8_t causes);
   void update_interrupt();
-  bool online() const;
   bool loopback() const;
   bool accepts(std::span<const uint8_t> destination) const;
   void missed(uint8_t more_status);
@@ -79,6 +78,7 @@ class Dp8390 {
 
   struct State {
     uint8_t command = 0;
+    bool started = false;  // by STA, until STP; a command with neither leaves it as it is
     uint8_t page_start = 0;
     uint8_t page_stop = 0;
     uint8_t boundary = 0;

@@ -134,6 +134,22 @@ TEST_CASE("ne2k: reset leaves the controller stopped, and reading the reset port
   CHECK(rig.in(7) == 0);
 }
 
+TEST_CASE("ne2k: a command with neither start nor stop leaves the controller running, or not") {
+  Rig rig;
+  rig.initialise();
+  rig.out(0, 0x60);  // only a page, as iPXE selects one
+  rig.receive(frame_to_us(60));
+  CHECK(rig.irq());
+  CHECK(rig.in(7) == 0x48);
+  rig.out(0, 0x20);
+  rig.out(7, 0x7f);
+  rig.out(0, 0x21);
+  rig.out(0, 0x20);
+  rig.receive(frame_to_us(60));
+  CHECK_FALSE(rig.irq());
+  CHECK(rig.in(7) == 0x80);
+}
+
 TEST_CASE("ne2k: the counters that drivers probe by: page 1 and page 0 are different registers") {
   Rig rig;
   rig.out(0, 0x61);
