@@ -70,6 +70,50 @@ bool is_port_io(const Instruction& i) {
 // CMPXCHG8B and CMPXCHG16B read flags that the translator has not brought up to date, except at a block's start.
 bool is_wide_exchange(const Instruction& i) { return i.map == 1 && i.opcode == 0xc7 && (i.reg & 7) == 1 && i.memory; }
 
+// BT, BTS, BTR, BTC. Only CF is theirs; what the translator makes of OF and AF, which the manual leaves undefined,
+// depends on whether it has seen the instruction that set the flags before, and so on where the block starts.
+bool is_bit_test(const Instruction& i) {
+  if (i.map != 1) return false;
+  return i.opcode == 0xa3 || i.opcode == 0xab || i.opcode == 0xb3 || i.opcode == 0xbb ||
+         (i.opcode == 0xba && (i.reg & 7) >= 4);
+}
+
+// Instructions that leave the arithmetic flags alone; not all of them.
+bool leaves_flags(const Instruction& i) {
+  const uint8_t op = i.opcode;
+  if (i.map == 0)
+    return (op >= 0x50 && op <= 0x5f) || op == 0x63 || op == 0x68 || op == 0x6a || (op >= 0x86 && op <= 0x8d) ||
+           (op >= 0x90 && op <= 0x99) || (op >= 0xa0 && op <= 0xa3) || (op >= 0xb0 && op <= 0xbf) || op == 0xc6 ||
+           op == 0xc7;
+  if (i.map == 1)
+    return (op >= 0x10 && op <= 0x1f) || op == 0x28 || op == 0x29 || (op >= 0x40 && op <= 0x4f) ||
+           (op >= 0x90 && op <= 0x9f) || op == 0xb6 || op == 0xb7 || op == 0xbe || op == 0xbf ||
+           (op >= 0xc8 && op <= 0xcf);
+  return false;
+}
+
+// Of those, the ones that can neither fault nor tell anybody what OF and AF are.
+bool is_blind_to_flags(const Instruction& i) {
+  if (i.memory && !(i.map == 0 && i.opcode == 0x8d)) return false;
+  const uint8_t op = i.opcode;
+  const bool reads_cf_or_zf = (op & 0xf) >= 2 && (op & 0xf) <= 7;  // of SETcc and CMOVcc
+  if (i.map == 0)
+    return op == 0x63 || (op >= 0x88 && op <= 0x8b) || op == 0x8d || op == 0x90 || op == 0x98 || op == 0x99 ||
+           (op >= 0xb0 && op <= 0xbf) || op == 0xc6 || op == 0xc7;
+  if (i.map == 1)
+    return ((op & 0xf0) == 0x40 && reads_cf_or_zf) || ((op & 0xf0) == 0x90 && reads_cf_or_zf) || op == 0xb6 ||
+           op == 0xb7 || op == 0xbe || op == 0xbf;
+  return false;
+}
+
+// Arithmetic between registers and constants that sets OF and AF anew whatever they were.
+bool renews_flags(const Instruction& i) {
+  if (i.map != 0 || i.memory) return false;
+  const uint8_t op = i.opcode;
+  return (op < 0x40 && (op & 7) < 6) || op == 0x80 || op == 0x81 || op == 0x83 || op == 0x84 || op == 0x85 ||
+         op == 0xa8 || op == 0xa9 || ((op == 0xf6 || op == 0xf7) && ((i.reg & 7) <= 1 || (i.reg & 7) == 3));
+}
+
 // Port I/O that must be checked against IOPL and the TSS first, because the engine does not.
 bool ports_are_checked(const EngineCpu& cpu) {
   if (in_real_mode(cpu)) return false;
@@ -147,6 +191,8 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   record.intercept = Intercept::none;
   record.last_offset = 0;
   uint32_t offset = 0, index = 0;
+  uint32_t open_bit_test = 0;  // index of a bit test whose undefined flags somebody may still see; 0: none
+  bool flags_set = false;      // by an instruction of this block
   auto shorten = [&](uint32_t limit) {
     if (record.limit == 0) record.limit = static_cast<uint16_t>(limit);
   };
@@ -163,9 +209,21 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
     }
     if (is_port_io(i) && !last) shorten(index + 1);
     if (is_wide_exchange(i) && index > 0) shorten(index);
+    if (open_bit_test != 0) {
+      if (renews_flags(i))
+        open_bit_test = 0;
+      else if (!is_blind_to_flags(i))
+        shorten(open_bit_test);
+    }
+    if (is_bit_test(i)) {
+      if (flags_set && open_bit_test == 0) open_bit_test = index;
+    } else {
+      flags_set |= !leaves_flags(i);
+    }
     offset += i.length;
     ++index;
   }
+  if (open_bit_test != 0) shorten(open_bit_test);
   record.count = count != 0 ? count : std::max(index, 1u);
   if (mixed && record.count > 1) record.limit = 1;
   if (record.limit >= record.count) record.limit = 0;
