@@ -67,6 +67,8 @@ bool is_port_io(const Instruction& i) {
                         (i.opcode >= 0xec && i.opcode <= 0xef));
 }
 
+bool is_into(const Instruction& i) { return i.map == 0 && i.opcode == 0xce; }
+
 // CMPXCHG8B and CMPXCHG16B read flags that the translator has not brought up to date, except at a block's start.
 bool is_wide_exchange(const Instruction& i) { return i.map == 1 && i.opcode == 0xc7 && (i.reg & 7) == 1 && i.memory; }
 
@@ -139,6 +141,7 @@ Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
   }
   if (i.map != 0) return Intercept::none;
   if (is_port_io(i)) return ports_are_checked(cpu) ? Intercept::port_check : Intercept::none;
+  if (i.opcode == 0xf1) return Intercept::icebp;  // the engine takes it for its own breakpoint and never comes back
   const bool segmented = !in_real_mode(cpu) && !in_long_mode(cpu) && !in_v86(cpu);
   if (!segmented) return Intercept::none;
   if (i.opcode == 0x9a || i.opcode == 0xea) return Intercept::far_transfer;
@@ -207,7 +210,8 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
       else
         shorten(index);
     }
-    if (is_port_io(i) && !last) shorten(index + 1);
+    // INTO ends a block only when it is taken.
+    if ((is_port_io(i) || is_into(i)) && !last) shorten(index + 1);
     if (is_wide_exchange(i) && index > 0) shorten(index);
     if (open_bit_test != 0) {
       if (renews_flags(i))
@@ -225,10 +229,12 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   }
   if (open_bit_test != 0) shorten(open_bit_test);
   record.count = count != 0 ? count : std::max(index, 1u);
-  if (mixed && record.count > 1) record.limit = 1;
+  const bool resumes = cpu.eflags & eflags::kRf;
+  if ((mixed || resumes) && record.count > 1) record.limit = 1;
   if (record.limit >= record.count) record.limit = 0;
   record.action = record.intercept != Intercept::none ? BlockAction::intercept
                   : record.limit != 0                 ? BlockAction::shorten
+                  : resumes                           ? BlockAction::resume
                                                       : BlockAction::run;
   record.cost = record.action == BlockAction::run ? record.count : kNeedsCare;
 }

@@ -18,13 +18,14 @@ namespace understudy::emu {
 class Cpu;
 
 enum class BlockAction : uint8_t {
-  unknown,   // not analysed yet
-  run,       // as it is
-  shorten,   // look it up again with `limit` instructions
-  intercept  // its first instruction is ours to execute, or to look at
+  unknown,    // not analysed yet
+  run,        // as it is
+  shorten,    // look it up again with `limit` instructions
+  intercept,  // its first instruction is ours to execute, or to look at
+  resume      // one instruction that EFLAGS.RF spares its breakpoint; RF ends with it
 };
 
-enum class Intercept : uint8_t { none, msr_read, msr_write, rdpmc, cr8, port_check, far_transfer, iret };
+enum class Intercept : uint8_t { none, msr_read, msr_write, rdpmc, cr8, port_check, far_transfer, iret, icebp };
 
 struct BlockRecord {
   // The block's instructions; beyond any count while the action is not `run`, so that one comparison finds both.

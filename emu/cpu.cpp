@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "emu/cpu_hooks.h"
+#include "emu/cpuid.h"
 #include "emu/segment_load.h"
 
 namespace understudy::emu {
@@ -74,7 +75,7 @@ void Cpu::reset() {
   EngineCpu& cpu = engine_.cpu();
   engine_.set_control_registers(0x60000010, 0, 0);
   std::fill(std::begin(cpu.regs), std::end(cpu.regs), 0);
-  cpu.regs[kRdx] = 0x106a3;  // family 6, model 26, stepping 3: as CPUID says
+  cpu.regs[kRdx] = kCpuSignature;
   for (unsigned i = 0; i < kSegmentCount; ++i) cpu.segs[i] = {0, 0, 0, 0xffff, 0x9300};
   cpu.segs[kCs] = {0xf000, 0, 0xffff0000, 0xffff, 0x9b00};
   cpu.ldt = {0, 0, 0, 0xffff, 0x8200};
@@ -180,6 +181,8 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (io_step_ == Step::first) io_step_ = Step::second;
   if (engine_step_ == Step::first) engine_step_ = Step::second;
   if (own_store_step_ == Step::first) own_store_step_ = Step::second;
+  // The engine would clear RF only at the end of a block that ends in no jump.
+  if (record->action == BlockAction::resume) engine_.cpu().eflags &= ~uint64_t{eflags::kRf};
   enter(pc, size, record);
 }
 

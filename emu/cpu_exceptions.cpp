@@ -187,6 +187,7 @@ bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
     cpu.eip += opcode.length;
     if (!(cpu.hflags & hflags::kCs64)) cpu.eip = static_cast<uint32_t>(cpu.eip);
     cpu.hflags &= ~hflags::kInhibitIrq;
+    cpu.eflags &= ~uint64_t{eflags::kRf};
     look_up_again(~0u);
   };
   auto fault = [&](const GuestFault& what) {
@@ -254,6 +255,11 @@ bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
         // A task switch would be run twice after a TLB miss in its middle; the engine's own walker does not restart.
         pause(Pause::boundary);
         wants_engine_step_ = true;
+        return true;
+      case Intercept::icebp:
+        ++icount_;
+        deliver({EventKind::icebp, kVectorDb, 0, cpu.eip + opcode.length, cpu.eip});
+        look_up_again(~0u);
         return true;
       case Intercept::none:
         break;
