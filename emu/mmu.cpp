@@ -24,6 +24,8 @@ Mmu::Mmu(Engine& engine, PhysicalMemory& memory)
     : engine_(engine),
       memory_(memory),
       states_(memory.ram_size() / kPageSize, State::untouched),
+      watched_(memory.ram_size() / kPageSize, 0),
+      grants_(memory.ram_size() / kPageSize),
       turns_(memory.ram_size() / kPageSize, 0) {
   memory_.on_write([this](uint64_t page) { wrote(page); });
   memory_.changes().on_mark([this] { engine_.forbid_all_writes(); });
@@ -41,10 +43,17 @@ bool Mmu::fill(uint64_t linear_page, Access access, const LinearRange& running, 
   const EngineCpu& cpu = engine_.cpu();
   if (in_long_mode(cpu) && !is_canonical(linear_page)) return refuse(Refusal::non_canonical, access, linear_page, 0);
   const bool user = (cpu.hflags & hflags::kCpl) == 3;
-  const Translation t = walk_pages(cpu, memory_, a20_mask_, wrap(linear_page), access, user, AccessedBits::set);
+  const Translation t = walk_and_mark(linear_page, access, user);
   if (!t.ok) return refuse(Refusal::page_fault, access, linear_page, t.error_code);
   const uint64_t physical = t.physical & a20_mask_;
-  if (memory_.is_ram(physical)) return fill_ram(physical, access, t, running, out);
+  const bool stores_to_ram = access == Access::write && memory_.is_ram(physical);
+  if (stores_to_ram && watched_[physical / kPageSize]) table_changes();
+  watch_tables(t, stores_to_ram ? physical & kPageMask : kNoPage);
+  if (memory_.is_ram(physical)) {
+    if (!fill_ram(physical, access, t, running, out)) return false;
+    if (out.perms & UC_PROT_WRITE) granted_write(physical & kPageMask, linear_page);
+    return true;
+  }
   if (access == Access::fetch) {
     out.paddr = memory_.is_rom(physical) ? physical : engine_map::kOpenBus;
     out.perms = protection(memory_.is_rom(physical), false, true);
@@ -108,7 +117,9 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
     state = State::writable;
   }
   // The first store after a mark must come by here.
-  const bool write = access == Access::write || (t.writable && memory_.changes().noted(page / kPageSize));
+  // So must the first one to a page of tables.
+  const bool write = access == Access::write ||
+                     (t.writable && memory_.changes().noted(page / kPageSize) && !watched_[page / kPageSize]);
   out.paddr = physical;
   switch (state) {
     case State::code:
@@ -122,6 +133,44 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
       out.perms = protection(true, write, false);
   }
   return true;
+}
+
+Translation Mmu::walk_and_mark(uint64_t linear, Access access, bool user) {
+  walking_ = true;
+  const Translation t = walk_pages(engine_.cpu(), memory_, a20_mask_, wrap(linear), access, user, AccessedBits::set);
+  walking_ = false;
+  return t;
+}
+
+// `stored_page`: the page that is about to be stored to, which cannot be watched meanwhile.
+void Mmu::watch_tables(const Translation& t, uint64_t stored_page) {
+  for (unsigned i = 0; i < t.entry_count; ++i) {
+    const uint64_t page = t.entries[i] & kPageMask;
+    if (!memory_.is_ram(page) || page == stored_page || watched_[page / kPageSize]) continue;
+    watched_[page / kPageSize] = 1;
+    watched_pages_.push_back(static_cast<uint32_t>(page / kPageSize));
+    const Grant& grant = grants_[page / kPageSize];
+    if (grant.period != grant_period_) continue;
+    if (grant.linear_page == kNoPage)
+      engine_.forbid_writes(page);
+    else
+      engine_.forget_page(grant.linear_page);
+  }
+}
+
+void Mmu::granted_write(uint64_t physical_page, uint64_t linear_page) {
+  Grant& grant = grants_[physical_page / kPageSize];
+  const bool again = grant.period == grant_period_ && grant.linear_page != linear_page;
+  grant = {grant_period_, again ? kNoPage : linear_page};
+}
+
+// A page of tables is about to change: what was read from it, and everything else, is to be read again.
+void Mmu::table_changes() {
+  for (const uint32_t index : watched_pages_) watched_[index] = 0;
+  watched_pages_.clear();
+  ++grant_period_;
+  ++statistics_.table_changes;
+  engine_.flush_tlb();
 }
 
 bool Mmu::refuse(Refusal why, Access access, uint64_t linear_page, uint32_t error_code) {
@@ -184,6 +233,7 @@ void Mmu::note_code(uint64_t linear) {
 }
 
 void Mmu::wrote(uint64_t physical_page) {
+  if (watched_[physical_page / kPageSize] && !walking_) table_changes();
   State& state = states_[physical_page / kPageSize];
   if (state != State::code && state != State::mixed) return;
   ++statistics_.host_writes_to_code;
@@ -233,7 +283,7 @@ size_t Mmu::peek(uint64_t linear, std::span<uint8_t> to) {
 uint64_t Mmu::translate(uint64_t linear, Access access) {
   const EngineCpu& cpu = engine_.cpu();
   if (in_long_mode(cpu) && !is_canonical(linear)) throw fault_with_code(kVectorGp, 0);
-  const Translation t = walk_pages(cpu, memory_, a20_mask_, wrap(linear), access, false, AccessedBits::set);
+  const Translation t = walk_and_mark(linear, access, false);
   if (!t.ok) throw GuestFault{kVectorPf, true, t.error_code, wrap(linear)};
   return t.physical & a20_mask_;
 }
@@ -262,6 +312,7 @@ void Mmu::reset() {
   std::fill(states_.begin(), states_.end(), State::untouched);
   std::fill(turns_.begin(), turns_.end(), uint8_t{0});
   mixed_pages_.clear();
+  table_changes();
   io_pages_.clear();
   io_allowed_ = false;
   own_store_page_ = kNoPage;

@@ -5,6 +5,12 @@
 // state turns the page over. `mixed` pages are both: code on them runs one instruction to a block, and the engine drops
 // blocks at each store, which is slow but exact. Because the state belongs to the physical page, code that is modified
 // through another mapping is seen. States never reach the guest: they cost time, nothing else.
+//
+// How long the engine's TLB remembers a translation depends on its size, which depends on the host's time, and on what
+// our own work throws out of it. So that no guest can tell: a page from which a translation was read is watched, and
+// the first store to it drops all translations. Then filling an entry again gives what it gave, and sets no accessed or
+// dirty bit that was not set, whenever that happens. The one exception is a store to an entry through the translation
+// that this entry itself gives.
 #pragma once
 
 #include <unicorn/unicorn.h>
@@ -89,7 +95,7 @@ class Mmu : public LinearMemory {
   void reset();
 
   struct Statistics {
-    uint64_t fills = 0, to_code = 0, to_writable = 0, to_mixed = 0, host_writes_to_code = 0;
+    uint64_t fills = 0, to_code = 0, to_writable = 0, to_mixed = 0, host_writes_to_code = 0, table_changes = 0;
   };
   const Statistics& statistics() const { return statistics_; }
 
@@ -100,12 +106,26 @@ class Mmu : public LinearMemory {
   bool runs_on(const LinearRange& running, uint64_t physical_page);
   void drop_code(uint64_t physical_page);
   void wrote(uint64_t physical_page);
+  Translation walk_and_mark(uint64_t linear, Access access, bool user);
+  void watch_tables(const Translation& t, uint64_t stored_page);
+  void table_changes();
+  void granted_write(uint64_t physical_page, uint64_t linear_page);
   uint64_t translate(uint64_t linear, Access access);
   uint64_t wrap(uint64_t linear) const;
 
   Engine& engine_;
   PhysicalMemory& memory_;
   std::vector<State> states_;
+  std::vector<uint8_t> watched_;  // translations were read from this page since the last table_changes()
+  std::vector<uint32_t> watched_pages_;
+  // Since the last table_changes(): through which linear page stores to a page were let through.
+  struct Grant {
+    uint64_t period = 0;
+    uint64_t linear_page = 0;
+  };
+  std::vector<Grant> grants_;
+  uint64_t grant_period_ = 1;
+  bool walking_ = false;
   std::vector<uint8_t> turns_;  // how often a page turned over lately
   uint64_t recent_turns_ = 0;
   uint64_t a20_mask_ = ~0ull;

@@ -1,5 +1,8 @@
 #include "emu/page_walk.h"
 
+#include <array>
+#include <span>
+
 #include "emu/cpuid.h"
 
 namespace understudy::emu {
@@ -28,7 +31,7 @@ struct Walk {
     if (access == Access::fetch && (cpu.efer & efer::kNxe) && (cpu.cr[4] & cr4::kPae)) code |= kPfFetch;
     return code;
   }
-  Translation refuse(uint32_t cause) const { return {false, false, false, error(cause), 0}; }
+  Translation refuse(uint32_t cause) const { return {false, false, false, error(cause), 0, 0, {}}; }
 
   template <typename Entry>
   void mark(uint64_t address, Entry old_value, uint64_t set_bits) const {
@@ -48,8 +51,10 @@ struct Walk {
     return true;
   }
   bool may_write(const Rights& rights) const { return rights.writable || (!user && !(cpu.cr[0] & cr0::kWp)); }
-  Translation allow(const Rights& rights, uint64_t physical, bool dirty) const {
-    return {true, may_write(rights) && dirty, rights.executable, 0, physical};
+  Translation allow(const Rights& rights, uint64_t physical, bool dirty, std::span<const uint64_t> entries) const {
+    Translation t{true, may_write(rights) && dirty, rights.executable, 0, physical, 0, {}};
+    for (const uint64_t entry : entries) t.entries[t.entry_count++] = entry;
+    return t;
   }
   // The leaf's new bits, and whether it is dirty afterwards.
   uint64_t leaf_bits() const { return kAccessed | (access == Access::write ? kDirty : 0); }
@@ -66,7 +71,7 @@ struct Walk {
       mark(directory_address, directory, leaf_bits());
       const uint64_t high = static_cast<uint64_t>(directory >> 13 & 0xf) << 32;
       return allow(rights, high | (directory & 0xffc00000) | (linear & 0x3fffff),
-                   ((directory | leaf_bits()) & kDirty) != 0);
+                   ((directory | leaf_bits()) & kDirty) != 0, std::array{directory_address});
     }
     const uint64_t table_address = ((directory & 0xfffff000) + (linear >> 12 & 0x3ff) * 4) & a20_mask;
     const uint32_t entry = memory.load32(table_address);
@@ -76,13 +81,16 @@ struct Walk {
     if (!permits(rights)) return refuse(kPfPresent);
     mark(directory_address, directory, kAccessed);
     mark(table_address, entry, leaf_bits());
-    return allow(rights, (entry & 0xfffff000) | (linear & 0xfff), ((entry | leaf_bits()) & kDirty) != 0);
+    return allow(rights, (entry & 0xfffff000) | (linear & 0xfff), ((entry | leaf_bits()) & kDirty) != 0,
+                 std::array{directory_address, table_address});
   }
 
   Translation long_walk(uint64_t linear) const {  // PAE and 4-level paging, SDM 4.4 and 4.5
     const bool long_mode = (cpu.efer & efer::kLma) != 0;
     // Bits 52 to 62 are ignored in 4-level paging and reserved in PAE paging.
     const uint64_t reserved = kReservedHigh | (long_mode ? 0 : kIgnoredHigh) | (cpu.efer & efer::kNxe ? 0 : kNoExecute);
+    std::array<uint64_t, Translation::kMaxEntries> used;
+    unsigned depth = 0;
     uint64_t table;
     unsigned level;  // 4: PML4 ... 1: page table
     if (long_mode) {
@@ -92,7 +100,8 @@ struct Walk {
       level = 4;
     } else {
       linear = static_cast<uint32_t>(linear);
-      const uint64_t pdpte = memory.load64(((cpu.cr[3] & ~0x1full & 0xffffffff) + (linear >> 30) * 8) & a20_mask);
+      used[depth] = ((cpu.cr[3] & ~0x1full & 0xffffffff) + (linear >> 30) * 8) & a20_mask;
+      const uint64_t pdpte = memory.load64(used[depth++]);
       if (!(pdpte & kPresent)) return refuse(0);
       constexpr uint64_t kPdpteReserved = 0x1e6;
       if (pdpte & (kReservedHigh | kPdpteReserved | kNoExecute)) return refuse(kPfPresent | kPfReserved);
@@ -103,11 +112,12 @@ struct Walk {
     struct Step {
       uint64_t address, entry;
     } steps[3];
-    unsigned depth = 0;
+    unsigned step_count = 0;
     for (;; --level) {
       const unsigned shift = 12 + 9 * (level - 1);
       const uint64_t address = (table + (linear >> shift & 0x1ff) * 8) & a20_mask;
       const uint64_t entry = memory.load64(address);
+      used[depth++] = address;
       if (!(entry & kPresent)) return refuse(0);
       if (entry & reserved) return refuse(kPfPresent | kPfReserved);
       rights.writable &= (entry & kWritable) != 0;
@@ -117,7 +127,7 @@ struct Walk {
       // No 1 GiB pages, and PS is reserved in a PML4E.
       if (large && level > 2) return refuse(kPfPresent | kPfReserved);
       if (!large && level > 1) {
-        steps[depth++] = {address, entry};
+        steps[step_count++] = {address, entry};
         table = entry & kAddressBits;
         continue;
       }
@@ -125,10 +135,10 @@ struct Walk {
       // Bit 12 of a large page is its PAT bit; the others below its address are reserved.
       if (large && (entry & offset_mask & ~0x1fffull)) return refuse(kPfPresent | kPfReserved);
       if (!permits(rights)) return refuse(kPfPresent);
-      for (unsigned i = 0; i < depth; ++i) mark(steps[i].address, steps[i].entry, kAccessed);
+      for (unsigned i = 0; i < step_count; ++i) mark(steps[i].address, steps[i].entry, kAccessed);
       mark(address, entry, leaf_bits());
       return allow(rights, (entry & kAddressBits & ~offset_mask) | (linear & offset_mask),
-                   ((entry | leaf_bits()) & kDirty) != 0);
+                   ((entry | leaf_bits()) & kDirty) != 0, std::span(used).first(depth));
     }
   }
 };
@@ -137,7 +147,7 @@ struct Walk {
 
 Translation walk_pages(const EngineCpu& cpu, PhysicalMemory& memory, uint64_t a20_mask, uint64_t linear, Access access,
                        bool user, AccessedBits bits) {
-  if (!(cpu.cr[0] & cr0::kPg)) return {true, true, true, 0, static_cast<uint32_t>(linear)};
+  if (!(cpu.cr[0] & cr0::kPg)) return {true, true, true, 0, static_cast<uint32_t>(linear), 0, {}};
   const Walk walk{cpu, memory, a20_mask, access, user, bits};
   return cpu.cr[4] & cr4::kPae ? walk.long_walk(linear) : walk.short_walk(static_cast<uint32_t>(linear));
 }

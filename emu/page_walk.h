@@ -21,6 +21,10 @@ struct Translation {
   bool executable;
   uint32_t error_code;  // when not ok
   uint64_t physical;    // when ok: of the exact linear address, A20 not applied
+  // When ok: where the entries are that it came from.
+  static constexpr unsigned kMaxEntries = 4;
+  unsigned entry_count = 0;
+  uint64_t entries[kMaxEntries] = {};
 };
 
 enum class AccessedBits : bool { leave, set };

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <random>
 
 #include "emu/memory_snapshot.h"
@@ -66,7 +67,60 @@ std::string refusal(emu::Machine& machine, const emu::MachineDescription& descri
   return {};
 }
 
+// Clears accessed and dirty bits of pages that it goes on using, without INVLPG, and sums up what it finds in their
+// entries later. Loaded and entered at 100000h, flat 32-bit, paging off:
+//   tables at 200000h map 4 MiB onto themselves; CR3, CR0.PG; ECX = 20000
+//   loop: mov eax, [300000h] / mov [301000h], ecx / and dword [entry of 300000h], ~60h / the same for 301000h
+//         spin 20 / mov eax, [300000h] / mov [301000h], ecx / add and rotate both entries into ESI / loop
+//   out 0f4h, 10h
+constexpr uint8_t kTouchesEntries[] = {
+    0xbc, 0x00, 0x00, 0x18, 0x00, 0xbf, 0x00, 0x00, 0x20, 0x00, 0xc7, 0x07, 0x03, 0x10, 0x20, 0x00, 0xbf, 0x00,
+    0x10, 0x20, 0x00, 0xb8, 0x03, 0x00, 0x00, 0x00, 0x89, 0x07, 0x05, 0x00, 0x10, 0x00, 0x00, 0x83, 0xc7, 0x04,
+    0x81, 0xff, 0x00, 0x20, 0x20, 0x00, 0x72, 0xee, 0xb8, 0x00, 0x00, 0x20, 0x00, 0x0f, 0x22, 0xd8, 0x0f, 0x20,
+    0xc0, 0x0d, 0x00, 0x00, 0x00, 0x80, 0x0f, 0x22, 0xc0, 0xb9, 0x20, 0x4e, 0x00, 0x00, 0x31, 0xf6, 0xa1, 0x00,
+    0x00, 0x30, 0x00, 0x89, 0x0d, 0x00, 0x10, 0x30, 0x00, 0x83, 0x25, 0x00, 0x1c, 0x20, 0x00, 0x9f, 0x83, 0x25,
+    0x04, 0x1c, 0x20, 0x00, 0x9f, 0xbb, 0x14, 0x00, 0x00, 0x00, 0x4b, 0x75, 0xfd, 0xa1, 0x00, 0x00, 0x30, 0x00,
+    0x89, 0x0d, 0x00, 0x10, 0x30, 0x00, 0xa1, 0x00, 0x1c, 0x20, 0x00, 0x01, 0xc6, 0xc1, 0xc6, 0x03, 0xa1, 0x04,
+    0x1c, 0x20, 0x00, 0x01, 0xc6, 0xc1, 0xc6, 0x03, 0xe2, 0xbe, 0xb0, 0x10, 0xe6, 0xf4, 0xeb, 0xfe};
+
+std::unique_ptr<devices::Pc> entry_toucher() {
+  devices::PcConfig config;
+  config.ram_bytes = 16 << 20;
+  auto pc = std::make_unique<devices::Pc>(config, std::vector<uint8_t>{}, std::vector<devices::OptionRom>{});
+  emu::BootPlan plan;
+  plan.bypasses_firmware = true;
+  plan.chunks.push_back({0x100000, {std::begin(kTouchesEntries), std::end(kTouchesEntries)}});
+  plan.cpu.rip = 0x100000;
+  plan.cpu.cr0 = 0x11;
+  plan.cpu.cs = {8, 0, 0xffffffff, 0xc09b00};
+  plan.cpu.ss = plan.cpu.ds = plan.cpu.es = {16, 0, 0xffffffff, 0xc09300};
+  pc->start(std::move(plan));
+  return pc;
+}
+
 }  // namespace
+
+TEST_CASE("Accessed and dirty bits tell nobody when snapshots, digests or stops were") {
+  auto whole = entry_toucher();
+  const End expected = run_to_end(whole->machine());
+  REQUIRE(expected.stop == emu::MachineStop::debug_exit);
+  for (const uint64_t step : {500, 2000, 9000}) {
+    CAPTURE(step);
+    auto pc = entry_toucher();
+    emu::SnapshotKeeper keeper(pc->machine());
+    std::mt19937_64 random(step);
+    emu::MemorySnapshot middle;
+    for (uint64_t at = 0; at < expected.icount - step - 1;) {
+      at = std::min(at + 1 + random() % step, expected.icount - 1);
+      REQUIRE(pc->machine().run(at) == emu::MachineStop::limit);
+      if (random() % 2) pc->machine().digest();
+      if (random() % 2) middle = keeper.take();
+    }
+    CHECK(run_to_end(pc->machine()) == expected);
+    keeper.restore(middle);
+    CHECK(run_to_end(pc->machine()) == expected);
+  }
+}
 
 TEST_CASE("A chain of snapshot files holds changes only and brings the machine back") {
   const Scratch scratch;
