@@ -1,0 +1,128 @@
+#!/usr/bin/env python3
+"""tools/bench with made-up programs in place of understudy and QEMU, whose CPU time and memory are known: it must measure
+these, judge them by the goals, stop at the prompt, and tell a run that failed from one that could not be made."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+# Burns the CPU seconds that $FAKE_SECONDS has for its kind of run, and ends as the guest should: a guest of ours by exit
+# code 33, Linux under QEMU not at all until it is ended, which a recording notes in its file.
+FAKE = r'''#!/usr/bin/env python3
+import json, os, re, signal, sys, time
+arguments = ' '.join(sys.argv[1:])
+qemu = 'qemu' in sys.argv[0]
+rr = re.search('rr=([a-z]+),rrfile=([^ ,]+)', arguments)
+kind = 'qemu' + ('-' + rr[1] if rr else '') if qemu else sys.argv[1]
+if arguments == '--help':
+    print('Subcommands:\n  run    Boot\n  record Boot and write\n  replay Again\n  log    Show')
+    sys.exit(0)
+if kind == 'log':
+    print(json.dumps({'log_bytes': 123456}))
+    sys.exit(0)
+ballast = bytearray(150_000_000) if kind == 'record' else b''
+while time.process_time() < json.loads(os.environ['FAKE_SECONDS']).get(kind, 0.05):
+    pass
+if not qemu:
+    with open(sys.argv[sys.argv.index('--json') + 1], 'w') as file:
+        json.dump({'icount': 1000, 'digest': {'all': os.environ.get('FAKE_DIGEST_' + kind, 'same')}}, file)
+linux = '-initrd' in arguments or '--initrd' in arguments or (kind == 'replay' and 'linux' in arguments)
+def finish(*_):
+    if rr: open(rr[2], 'w').close()
+    os._exit(0)
+if kind in ('qemu', 'qemu-record'):
+    signal.signal(signal.SIGTERM, finish)
+print('boot\nunderstudy:/# ' if linux else os.environ.get('FAKE_VERDICT', 'PASS'), flush=True)
+if qemu and kind == 'qemu-replay':
+    assert os.path.exists(rr[2])
+elif qemu and linux:
+    signal.pause()
+elif rr:
+    open(rr[2], 'w').close()
+sys.exit(0 if linux or kind == 'replay' else 33)
+'''
+
+failed = False
+
+
+def check(good, what):
+    global failed
+    if not good:
+        print('scenario:', what, file=sys.stderr)
+        failed = True
+
+
+def main():
+    with tempfile.TemporaryDirectory() as scratch:
+        build, images, path = (os.path.join(scratch, name) for name in ('build', 'images', 'path'))
+        os.makedirs(os.path.join(build, 'firmware'))
+        os.makedirs(images)
+        os.makedirs(path)
+        os.symlink(sys.executable, os.path.join(path, 'python3'))
+        for program in (os.path.join(build, 'understudy'), os.path.join(path, 'qemu-system-x86_64')):
+            with open(program, 'w') as file:
+                file.write(FAKE.replace('/usr/bin/env python3', sys.executable))
+            os.chmod(program, 0o755)
+        for name in ('cpu_bench.elf', 'irq_bench.elf'):
+            open(os.path.join(build, 'firmware', name), 'w').close()
+        for name in ('vmlinuz-amd64', 'initramfs-amd64.img'):
+            open(os.path.join(images, name), 'w').close()
+
+        def bench(only, *arguments, seconds=None, **environment):
+            """Exit code, rows by name, what was printed."""
+            result = os.path.join(scratch, 'result.json')
+            done = subprocess.run([sys.executable, os.path.join(ROOT, 'tools', 'bench'), '--build', build, '--images',
+                                   images, '--json', result, '--only', only, *arguments],
+                                  env={'PATH': path, 'FAKE_SECONDS': json.dumps(seconds or {}), **environment},
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            if done.returncode == 2:
+                return 2, {}, done.stdout
+            with open(result) as file:
+                rows = {row['row']: row for row in json.load(file)['rows']}
+            return done.returncode, rows, done.stdout
+
+        code, rows, text = bench('^cpu_bench/speed', '--rounds', '2', seconds={'run': 0.2, 'qemu': 0.5})
+        row = rows['cpu_bench/speed']
+        check(code == 0 and row['verdict'] == 'aim met', f'a fast run: {code}, {row}')
+        check(2.0 < row['value'] < 3.0 and len(row['ours_all']) == 2, f'0.5 s to 0.2 s: {row}')
+        check('aim met' in text, 'the table has no verdict')
+
+        code, rows, _ = bench('^cpu_bench/speed', '--quick', seconds={'run': 0.5, 'qemu': 0.2})
+        check(code == 1 and rows['cpu_bench/speed']['verdict'] == 'MISSED', f'a slow run: {code}, {rows}')
+        code, rows, _ = bench('^irq_bench/speed', '--quick', seconds={'run': 0.5, 'qemu': 0.2})
+        check(code == 0 and rows['irq_bench/speed']['verdict'] == '', f'a slow run without a goal: {code}, {rows}')
+
+        code, rows, text = bench('^linux-amd64/', '--rounds', '1', '--timeout', '60',
+                                 seconds={'run': 0.3, 'record': 0.3, 'replay': 0.1, 'qemu': 0.6, 'qemu-record': 0.6,
+                                          'qemu-replay': 0.6})
+        verdicts = {name.split('/')[1]: row['verdict'] for name, row in rows.items()}
+        check(code == 1, f'Linux: exit code {code}')
+        check(verdicts.get('speed') == verdicts.get('record-qemu') == 'aim met', f'Linux: {verdicts}\n{text}')
+        check(verdicts.get('replay') == verdicts.get('replay-qemu') == 'met', f'Linux: {verdicts}')
+        check(verdicts.get('log') == 'MISSED' and rows['linux-amd64/log']['value'] == 123.456, f'log: {rows}')
+        check(verdicts.get('record-memory') == 'MISSED' and 140 < rows['linux-amd64/record-memory']['value'] < 160,
+              f'memory: {rows["linux-amd64/record-memory"]}')
+        check(verdicts.get('memory') == 'met', f'memory: {rows["linux-amd64/memory"]}')
+
+        code, rows, text = bench('^cpu_bench/speed', '--quick', FAKE_VERDICT='FAIL')
+        check(code == 1 and rows['cpu_bench/speed']['verdict'] == 'not measured', f'a guest that fails: {code}, {rows}')
+        code, rows, text = bench('^cpu_bench/replay$', '--quick', FAKE_DIGEST_replay='other')
+        check(code == 1 and 'another run' in text, f'a replay that ends elsewhere: {code}, {rows}')
+        code, rows, text = bench('^cpu_bench64/', '--quick')
+        check(code == 0 and 'cpu_bench64.elf is missing' in text, f'a missing guest: {code}, {text}')
+        os.remove(os.path.join(path, 'qemu-system-x86_64'))
+        code, rows, text = bench('^cpu_bench/(speed|memory)', '--quick')
+        check(code == 0 and 'tools/setup --with-qemu' in text, f'no QEMU: {code}, {text}')
+        check(rows['cpu_bench/memory']['verdict'] == 'met', f'no QEMU: {rows}')
+        code, _, text = bench('nothing', '--quick')
+        check(code == 2 and 'no such row' in text, f'--only nothing: {code}, {text}')
+    if not failed:
+        print('scenario: the benchmark measures and judges')
+    return 1 if failed else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
