@@ -9,7 +9,8 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-# Burns the CPU seconds that $FAKE_SECONDS has for its kind of run, and ends as the guest should: a guest of ours by exit
+# Burns the CPU seconds that $FAKE_SECONDS has for its kind of run, start and memory included (the figures below are far
+# enough from the goals that a busy host's slower start does not matter), and ends as the guest should: a guest of ours by exit
 # code 33, Linux under QEMU not at all until it is ended, which a recording notes in its file.
 FAKE = r'''#!/usr/bin/env python3
 import json, os, re, signal, sys, time
@@ -23,7 +24,7 @@ if arguments == '--help':
 if kind == 'log':
     print(json.dumps({'log_bytes': 123456}))
     sys.exit(0)
-ballast = bytearray(150_000_000) if kind == 'record' else b''
+ballast = bytearray(80_000_000) if kind == 'record' else b''
 while time.process_time() < json.loads(os.environ['FAKE_SECONDS']).get(kind, 0.05):
     pass
 if not qemu:
@@ -84,10 +85,10 @@ def main():
                 rows = {row['row']: row for row in json.load(file)['rows']}
             return done.returncode, rows, done.stdout
 
-        code, rows, text = bench('^cpu_bench/speed', '--rounds', '2', seconds={'run': 0.2, 'qemu': 0.5})
+        code, rows, text = bench('^cpu_bench/speed', '--rounds', '2', seconds={'run': 0.4, 'qemu': 1.0})
         row = rows['cpu_bench/speed']
         check(code == 0 and row['verdict'] == 'aim met', f'a fast run: {code}, {row}')
-        check(2.0 < row['value'] < 3.0 and len(row['ours_all']) == 2, f'0.5 s to 0.2 s: {row}')
+        check(2.0 < row['value'] < 3.0 and len(row['ours_all']) == 2, f'1.0 s to 0.4 s: {row}')
         check('aim met' in text, 'the table has no verdict')
 
         code, rows, _ = bench('^cpu_bench/speed', '--quick', seconds={'run': 0.5, 'qemu': 0.2})
@@ -96,14 +97,15 @@ def main():
         check(code == 0 and rows['irq_bench/speed']['verdict'] == '', f'a slow run without a goal: {code}, {rows}')
 
         code, rows, text = bench('^linux-amd64/', '--rounds', '1', '--timeout', '60',
-                                 seconds={'run': 0.3, 'record': 0.3, 'replay': 0.1, 'qemu': 0.6, 'qemu-record': 0.6,
-                                          'qemu-replay': 0.6})
+                                 seconds={'run': 0.3, 'record': 0.6, 'replay': 0.1, 'qemu': 1.0, 'qemu-record': 2.0,
+                                          'qemu-replay': 1.0})
         verdicts = {name.split('/')[1]: row['verdict'] for name, row in rows.items()}
         check(code == 1, f'Linux: exit code {code}')
         check(verdicts.get('speed') == verdicts.get('record-qemu') == 'aim met', f'Linux: {verdicts}\n{text}')
         check(verdicts.get('replay') == verdicts.get('replay-qemu') == 'met', f'Linux: {verdicts}')
+        check(verdicts.get('record') == 'MISSED', f'Linux: {verdicts}')
         check(verdicts.get('log') == 'MISSED' and rows['linux-amd64/log']['value'] == 123.456, f'log: {rows}')
-        check(verdicts.get('record-memory') == 'MISSED' and 140 < rows['linux-amd64/record-memory']['value'] < 160,
+        check(verdicts.get('record-memory') == 'MISSED' and 75 < rows['linux-amd64/record-memory']['value'] < 85,
               f'memory: {rows["linux-amd64/record-memory"]}')
         check(verdicts.get('memory') == 'met', f'memory: {rows["linux-amd64/memory"]}')
 
