@@ -212,6 +212,9 @@ CpuStop Cpu::run(uint64_t limit) {
   mmu_.retry_mixed_pages();
   while (true) {
     if (stop_requested_) return CpuStop::request;
+    // The limit comes before an interrupt that waits: what is done to the machine between two runs, at a count, is
+    // done before the interrupt is taken there, however the run was sliced.
+    if (icount_ >= limit_) return CpuStop::limit;
     if (accepts_interrupt()) {
       take_interrupt();
       if (pause_ == Pause::triple_fault) {
@@ -220,7 +223,6 @@ CpuStop Cpu::run(uint64_t limit) {
       }
       continue;
     }
-    if (icount_ >= limit_) return CpuStop::limit;
     if (halted_) return CpuStop::halted;
     if (blocks_.nearly_full()) blocks_.reset();
     if (wants_engine_step_) {

@@ -70,15 +70,30 @@ void Machine::stop_with(MachineStop why) {
   cpu_.request_stop();
 }
 
-void Machine::skip_idle(uint64_t to_ns) { time_.skip_to(cpu_.icount(), std::min(to_ns, events_.next_due())); }
+void Machine::skip_idle(uint64_t to_ns) {
+  time_.skip_to(cpu_.icount(), std::min(to_ns, events_.next_due()));
+  events_.run_due(now_ns());
+}
 
-MachineStop Machine::run(uint64_t until_icount, Idle idle) {
+void Machine::deliver(const Input& input) {
+  world_.deliver(input);
+  events_.run_due(now_ns());
+}
+
+MachineStop Machine::run(uint64_t until_icount, Idle idle, uint64_t until_ns) {
   while (true) {
-    events_.run_due(time_.ns_at(cpu_.icount()));
-    Input input;
-    while (world_.take(input)) world_.deliver(input);
+    events_.run_due(now_ns());
     if (asked_ != MachineStop::limit) return std::exchange(asked_, MachineStop::limit);
-    if (cpu_.icount() >= until_icount) return MachineStop::limit;
+    Input input;
+    while (world_.take(input)) {
+      if (input_observer_) input_observer_(input);
+      deliver(input);
+    }
+    if (cpu_.icount() >= until_icount) {
+      if (now_ns() >= until_ns || !cpu_.halted()) return MachineStop::limit;
+      skip_idle(until_ns);
+      continue;
+    }
 
     const uint64_t due = events_.next_due();
     switch (cpu_.run(std::min(until_icount, time_.icount_at(due)))) {

@@ -64,15 +64,22 @@ class Machine {
   void apply(const BootPlan& plan);
 
   enum class Idle { skip, report };
-  // Runs until icount() == `until_icount` or something else happens. Inputs that wait are taken first, at the present
-  // count.
-  MachineStop run(uint64_t until_icount, Idle idle = Idle::skip);
+  // Runs until icount() == `until_icount`, and virtual time is `until_ns` there if the CPU is halted then, or until
+  // something else happens. What happens at one count has one order: events that are due, inputs, and only then an
+  // interrupt that the CPU takes; run() returns before the last, so a replay can stand at any point that a live run
+  // stood at. Inputs that wait are taken at the present count.
+  MachineStop run(uint64_t until_icount, Idle idle = Idle::skip, uint64_t until_ns = 0);
+  // Hands an input to its device here and now, as run() does with those of World.
+  void deliver(const Input& input);
+  // Hears of each input that run() takes, before its device does.
+  void observe_inputs(std::function<void(const Input&)> observer) { input_observer_ = std::move(observer); }
   // At MachineStop::idle: when, in virtual time, the next event is due.
   uint64_t idle_until_ns() const { return events_.next_due(); }
-  // Moves time forward while halted, to at most idle_until_ns().
+  // Moves time forward while halted, to at most idle_until_ns(), and does what is due then.
   void skip_idle(uint64_t to_ns);
 
   uint64_t icount() const { return cpu_.icount(); }
+  uint64_t now_ns() const { return time_.ns_at(cpu_.icount()); }
 
   // From devices: come back from run() with this, at the next instruction boundary.
   void stop_with(MachineStop why);
@@ -92,6 +99,7 @@ class Machine {
   std::vector<Device*> devices_;
   std::vector<PagedStore*> stores_;
   PageHashes page_hashes_;
+  std::function<void(const Input&)> input_observer_;
   MachineStop asked_ = MachineStop::limit;  // limit: nothing asked
 };
 

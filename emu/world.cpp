@@ -58,6 +58,7 @@ void World::deliver(const Input& input) {
 void World::emit(ChannelId channel, std::span<const uint8_t> payload) {
   const Channel& c = channels_[channel];
   if (c.observer) c.observer(payload);
+  if (output_observer_) output_observer_(channel, payload);
   if (c.sink) c.sink(payload);
 }
 

@@ -46,6 +46,13 @@ class World {
   void observe(ChannelId channel, OutputSink observer);
   uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
+  // Hears of each output before the channel's sink does, on the machine's thread (a recorder's marks).
+  void observe_outputs(std::function<void(ChannelId, std::span<const uint8_t>)> observer) {
+    output_observer_ = std::move(observer);
+  }
+  size_t channel_count() const { return channels_.size(); }
+  const std::string& channel_name(ChannelId channel) const { return channels_.at(channel).name; }
+
   // --- the machine's side, on its thread, between instructions
   bool has_input() const { return pending_.load(std::memory_order_acquire); }
   // Takes the oldest input; false when none waits.
@@ -71,6 +78,7 @@ class World {
   std::atomic<bool> pending_{false};
   std::atomic<uint64_t> dropped_{0};
   std::function<void()> on_post_;
+  std::function<void(ChannelId, std::span<const uint8_t>)> output_observer_;
 };
 
 }  // namespace understudy::emu

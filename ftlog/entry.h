@@ -50,7 +50,7 @@ struct ClockChange {
   bool operator==(const ClockChange&) const = default;
 };
 
-// The operator pressed the board's reset button.
+// The guest asked for a reset, or shut its CPU down, and the board was reset.
 struct Reset {
   bool operator==(const Reset&) const = default;
 };

@@ -28,6 +28,7 @@ constexpr char kSeabios[] = "/usr/share/seabios/bios-256k.bin";
 constexpr char kVgaBios[] = "/usr/share/seabios/vgabios-isavga.bin";
 constexpr char kNe2kRom[] = "/usr/lib/ipxe/qemu/pxe-ne2k_pci.rom";
 constexpr char kVirtioRom[] = "/usr/lib/ipxe/qemu/pxe-virtio.rom";
+constexpr int64_t kUnpacedRtcStart = 1767225600;  // 2026-01-01T00:00:00Z
 constexpr uint64_t kMaxRom = 16u << 20;
 
 HostDiskImage::Mode image_mode(DiskMode mode) {
@@ -282,6 +283,24 @@ emu::MachineDescription MachineSetup::description() const {
     all.add(drive.name + ".xxh3", fmt::format("{:016x}", drive.image->digest()));
   }
   return all;
+}
+
+bool is_paced(const RunOptions& options) {
+  const bool at_terminal = isatty(STDIN_FILENO) && (options.serial == "stdio" || options.screen == "text");
+  return options.paced.value_or(at_terminal || options.net != "none");
+}
+
+int64_t rtc_start(const RunOptions& options, bool paced) {
+  const std::string& text = options.rtc;
+  if (text.empty() && !paced) return kUnpacedRtcStart;
+  if (text.empty() || text == "now")
+    return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch())
+        .count();
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 0)
+    throw UsageError(fmt::format("--rtc {}: want now, or seconds since 1970", text));
+  return value;
 }
 
 MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {

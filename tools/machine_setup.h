@@ -28,6 +28,11 @@ struct MachineSetup {
   emu::MachineDescription description() const;
 };
 
+// Whether a run keeps to the host's pace: as asked, or when a user sits at a terminal.
+bool is_paced(const RunOptions& options);
+// What the guest's clock starts with, seconds since 1970. Throws UsageError.
+int64_t rtc_start(const RunOptions& options, bool paced);
+
 // Throws UsageError, emu::BootError or devices::DiskImageError.
 MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start);
 

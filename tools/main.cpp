@@ -10,6 +10,8 @@
 #include "emu/snapshot_file.h"
 #include "ftlog/recording.h"
 #include "tools/cmd_log.h"
+#include "tools/cmd_record.h"
+#include "tools/cmd_replay.h"
 #include "tools/cmd_run.h"
 #include "tools/run_session.h"
 #include "tools/serial_backend.h"
@@ -34,6 +36,8 @@ int main(int argc, char** argv) {
   std::function<int()> chosen;
   const auto then = [&chosen](std::function<int()> carry_out) { chosen = std::move(carry_out); };
   tools::add_run_command(app, then);
+  tools::add_record_command(app, then);
+  tools::add_replay_command(app, then);
   tools::add_log_command(app, then);
   try {
     app.parse(argc, argv);

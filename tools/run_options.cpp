@@ -4,6 +4,11 @@
 
 namespace understudy::tools {
 
+namespace {
+// The card that --net brings when --nic names none.
+constexpr const char* kDefaultNic = "virtio";
+}  // namespace
+
 void add_run_options(CLI::App& command, RunOptions& o) {
   command.footer(
       "IMAGE is recognised by its contents: a Linux bzImage, a multiboot ELF, an ISO 9660 CD, a floppy or hard disk\n"
@@ -41,9 +46,9 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   parts->add_option("--virtio-disk", o.virtio_disks, "Hard disk image, raw, on virtio (up to four)")
       ->type_name("FILE")
       ->allow_extra_args(false);
-  parts->add_option("--nic", o.nic, "Network card: ne2k (an RTL8029 on PCI), virtio or none")
-      ->check(CLI::IsMember({"ne2k", "virtio", "none"}))
-      ->capture_default_str();
+  const CLI::Option* nic = parts->add_option("--nic", o.nic, "Network card: ne2k (an RTL8029 on PCI), virtio or none")
+                               ->check(CLI::IsMember({"ne2k", "virtio", "none"}))
+                               ->capture_default_str();
   parts->add_option("--mac", o.mac, "The card's address [52:54:00:12:34:56]")->type_name("MAC");
   parts->add_option("--nic-rom", o.nic_rom, "Its boot ROM, for firmware to run, or none [Debian's iPXE]")
       ->type_name("FILE");
@@ -90,6 +95,9 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   run->add_option("--trace", o.trace, "Messages about the machine itself: error, warning, info or debug")
       ->check(CLI::IsMember({"error", "warning", "info", "debug"}))
       ->capture_default_str();
+  command.parse_complete_callback([&o, nic] {
+    if (o.net != "none" && nic->count() == 0) o.nic = kDefaultNic;
+  });
 }
 
 }  // namespace understudy::tools

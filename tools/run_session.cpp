@@ -33,33 +33,14 @@ void install_signal_handlers() {
   std::signal(SIGPIPE, SIG_IGN);
 }
 
-const char* to_string(RunExit exit) {
-  switch (exit) {
-    case RunExit::shutdown:
-      return "shutdown";
-    case RunExit::reset:
-      return "reset";
-    case RunExit::debug_exit:
-      return "debug-exit";
-    case RunExit::stop_at:
-      return "stop-at";
-    case RunExit::until_serial:
-      return "until-serial";
-    case RunExit::halted:
-      return "halted";
-    case RunExit::quit:
-      return "quit";
-    case RunExit::error:
-      break;
-  }
-  return "error";
-}
+bool interrupted() { return signalled != 0; }
 
-RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool paced)
+RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool paced, primary::Recorder* recorder)
     : options_(options),
       setup_(setup),
       machine_(setup.pc->machine()),
       paced_(paced),
+      recorder_(recorder),
       slice_state_(options.slice_seed * 2654435761u + 1) {
   if (!options.until_serial.empty()) match_ = std::make_unique<SerialMatch>(options.until_serial);
   if (options.screen == "text") {
@@ -127,7 +108,7 @@ bool RunSession::keep_pace() {
 }
 
 bool RunSession::quit_asked() const {
-  return signalled != 0 || serial0_->wants_quit() || serial1_->wants_quit() || (screen_ && screen_->wants_quit());
+  return interrupted() || serial0_->wants_quit() || serial1_->wants_quit() || (screen_ && screen_->wants_quit());
 }
 
 RunResult RunSession::result(RunExit exit, int code) {
@@ -153,6 +134,7 @@ std::optional<RunResult> RunSession::over(emu::MachineStop stop) {
       return result(RunExit::halted, exit_code::kHalted);
     case MachineStop::reset:
       if (options_.reboot.value_or(setup_.has_firmware)) {
+        if (recorder_ != nullptr) recorder_->resetting();
         setup_.pc->reset();
         return std::nullopt;
       }
@@ -165,6 +147,11 @@ std::optional<RunResult> RunSession::over(emu::MachineStop stop) {
       return std::nullopt;
   }
   return std::nullopt;
+}
+
+uint64_t RunSession::host_ns() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(HostClock::now().time_since_epoch()).count());
 }
 
 RunResult RunSession::run() {
@@ -183,6 +170,7 @@ RunResult RunSession::run() {
     const emu::MachineStop stop =
         machine_.run(next_stop(), paced_ ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
     if (auto finished = over(stop)) return ended(std::move(*finished));
+    if (recorder_ != nullptr) recorder_->poll(host_ns());
     if (screen_) screen_->show_sometimes();
     if (options_.digest_every != 0 && machine_.icount() % options_.digest_every == 0 &&
         stop == emu::MachineStop::limit) {

@@ -8,36 +8,21 @@
 #include <optional>
 #include <string>
 
+#include "primary/recorder.h"
 #include "tools/machine_setup.h"
 #include "tools/net_link.h"
 #include "tools/run_options.h"
+#include "tools/run_result.h"
 #include "tools/screen_console.h"
 #include "tools/serial_backend.h"
 #include "tools/serial_match.h"
 
 namespace understudy::tools {
 
-enum class RunExit { shutdown, reset, debug_exit, stop_at, until_serial, halted, quit, error };
-const char* to_string(RunExit exit);
-
-// What a run's end means to the shell.
-namespace exit_code {
-constexpr int kUsage = 2, kHalted = 3, kInternal = 4, kDamaged = 5, kReset = 7, kQuit = 130;
-}
-
-struct RunResult {
-  RunExit exit = RunExit::error;
-  int code = exit_code::kInternal;
-  uint64_t icount = 0;
-  uint64_t virtual_ns = 0;
-  double wall_s = 0;
-  emu::Digest digest;
-  std::optional<devices::HostNetCounts> net;
-};
-
 class RunSession {
  public:
-  RunSession(const RunOptions& options, MachineSetup& setup, bool paced);
+  // `recorder`, if there is one, hears of what the session does to the machine; it outlives the session.
+  RunSession(const RunOptions& options, MachineSetup& setup, bool paced, primary::Recorder* recorder = nullptr);
   ~RunSession();
   RunResult run();
 
@@ -47,6 +32,7 @@ class RunSession {
   void feed_inputs();
   // The next count at which run() must return, whatever the machine does.
   uint64_t next_stop();
+  static uint64_t host_ns();
   bool keep_pace();
   std::optional<RunResult> over(emu::MachineStop stop);
   RunResult result(RunExit exit, int code);
@@ -56,6 +42,7 @@ class RunSession {
   MachineSetup& setup_;
   emu::Machine& machine_;
   bool paced_;
+  primary::Recorder* recorder_;
   Wakeup wakeup_;
   std::unique_ptr<SerialBackend> serial0_, serial1_, debugcon_;
   std::unique_ptr<ScreenConsole> screen_;
@@ -69,5 +56,6 @@ class RunSession {
 
 // SIGINT and SIGTERM end a run at the next occasion, with the terminal restored.
 void install_signal_handlers();
+bool interrupted();
 
 }  // namespace understudy::tools

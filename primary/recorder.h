@@ -1,0 +1,48 @@
+// Turns a running machine into a recording: writes each input to the log at the point where the machine takes it, and
+// from time to time what a replay must reproduce there (state digests, what has left on each channel). A point is an
+// instruction count and the virtual nanosecond that goes with it. Everything here runs on the machine's thread.
+#pragma once
+
+#include <cstdint>
+
+#include "emu/machine.h"
+#include "ftlog/log_writer.h"
+#include "primary/output_sums.h"
+
+namespace understudy::primary {
+
+struct RecorderOptions {
+  uint64_t digest_every_ns = 1'000'000'000;  // virtual; 0: none but the last
+};
+
+class Recorder {
+ public:
+  // Machine and log outlive the recorder. The machine is at the recording's first point.
+  Recorder(emu::Machine& machine, ftlog::LogWriter& log, const ftlog::Start& start, const RecorderOptions& options);
+  ~Recorder();
+  Recorder(const Recorder&) = delete;
+  Recorder& operator=(const Recorder&) = delete;
+
+  // Between two runs of the machine: writes the digest when one is due, and what the log's own clock wants.
+  void poll(uint64_t host_ns);
+  // From now on, an instruction takes this long. Sets it, and logs it.
+  void set_rate(uint64_t ps_per_instruction);
+  // The board is about to be reset, as the machine asked.
+  void resetting();
+  // A snapshot of this point has been written.
+  void took_snapshot(const ftlog::Snapshot& snapshot);
+  // Writes the digest of the last point, and the end. Nothing may follow.
+  void finish(ftlog::EndReason reason, int exit_code);
+
+ private:
+  void append(const ftlog::Payload& payload);
+  void append_proof();
+
+  emu::Machine& machine_;
+  ftlog::LogWriter& log_;
+  RecorderOptions options_;
+  OutputSums sums_;
+  uint64_t next_digest_ns_ = 0;
+};
+
+}  // namespace understudy::primary

@@ -1,0 +1,11 @@
+// `understudy record`: a run whose inputs are written to a recording.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace understudy::tools {
+
+void add_record_command(CLI::App& app, std::function<void(std::function<int()>)> then);
+
+}  // namespace understudy::tools

@@ -1,0 +1,141 @@
+#include "tools/cmd_replay.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <charconv>
+#include <memory>
+
+#include "emu/snapshot_file.h"
+#include "tools/replay_session.h"
+#include "tools/run_session.h"
+
+namespace understudy::tools {
+
+namespace {
+
+struct ReplayCommand {
+  std::string directory;
+  std::string to = "end";
+  std::string serial = "none";
+  std::string save, json;
+  bool verify = false;
+  bool progress = isatty(STDERR_FILENO);
+  uint64_t slice = 0, slice_seed = 1;
+};
+
+uint64_t parse_to(const std::string& text) {
+  if (text == "end") return ~0ull;
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size())
+    throw UsageError(fmt::format("--to {}: want an instruction count, or end", text));
+  return value;
+}
+
+RunExit run_exit(ftlog::EndReason reason) {
+  switch (reason) {
+    case ftlog::EndReason::shutdown:
+      return RunExit::shutdown;
+    case ftlog::EndReason::reset:
+      return RunExit::reset;
+    case ftlog::EndReason::debug_exit:
+      return RunExit::debug_exit;
+    case ftlog::EndReason::stop_at:
+      return RunExit::stop_at;
+    case ftlog::EndReason::until_serial:
+      return RunExit::until_serial;
+    case ftlog::EndReason::halted:
+      return RunExit::halted;
+    case ftlog::EndReason::quit:
+      return RunExit::quit;
+    case ftlog::EndReason::error:
+      break;
+  }
+  return RunExit::error;
+}
+
+void print_divergence(const backup::Divergence& divergence) {
+  fmt::print(stderr,
+             "understudy: the replay diverges: {}\n"
+             "  at instruction {}, log entry {}; all was equal at instruction {}\n",
+             divergence.what, divergence.icount, divergence.sequence, divergence.last_proven_icount);
+}
+
+int replay(const ReplayCommand& command) {
+  const uint64_t to = parse_to(command.to);
+  ReplaySession session(command.directory);
+  session.connect_serial(command.serial);
+  session.slice(command.slice, command.slice_seed);
+  session.show_progress(command.progress);
+  install_signal_handlers();
+  const auto begin = std::chrono::steady_clock::now();
+  const backup::ReplayStop stop = session.run_to(to);
+  RunResult result;
+  emu::Machine& machine = session.machine();
+  result.wall_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  result.icount = machine.icount();
+  result.virtual_ns = machine.now_ns();
+  result.digest = machine.digest();
+  const backup::Replayer& replayer = session.replayer();
+  switch (stop) {
+    case backup::ReplayStop::limit:
+      result.exit = interrupted() ? RunExit::quit : RunExit::stop_at;
+      result.code = interrupted() ? exit_code::kQuit : 0;
+      break;
+    case backup::ReplayStop::ended:
+      result.exit = run_exit(replayer.end().reason);
+      result.code = 0;
+      break;
+    case backup::ReplayStop::starved:
+      // The end of what an interrupted recording left.
+      result.exit = RunExit::stop_at;
+      result.code = 0;
+      fmt::print(stderr, "understudy: {}: the recording was not finished; replayed to instruction {}, its last entry\n",
+                 command.directory, result.icount);
+      break;
+    case backup::ReplayStop::diverged:
+      print_divergence(*replayer.divergence());
+      result.exit = RunExit::error;
+      result.code = exit_code::kDiverged;
+      break;
+  }
+  if (command.verify && result.code == 0)
+    fmt::print("{}: {} instructions replayed, {} state digests equal{}\n", command.directory, result.icount,
+               replayer.proofs(), stop == backup::ReplayStop::ended ? ", to the recording's end" : "");
+  if (!command.save.empty() && result.code != exit_code::kDiverged)
+    emu::save_snapshot(machine, session.setup().description(), command.save);
+  if (!command.json.empty()) write_json(command.json, result);
+  return result.code;
+}
+
+}  // namespace
+
+void add_replay_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+  auto command = std::make_shared<ReplayCommand>();
+  CLI::App* sub = app.add_subcommand("replay", "Have a recording again, proven against its digests");
+  sub->footer(
+      "Every state digest and output mark on the way is compared; nothing is taken on trust.\n\n"
+      "Exit codes\n"
+      "  0  replayed as far as asked, and equal\n"
+      "  2  no recording, or not this machine's\n"
+      "  4  the log is damaged, or an internal error\n"
+      "  5  the replay diverged from the recording");
+  sub->add_option("DIR", command->directory, "The recording")->required();
+  sub->add_option("--to", command->to, "Where to stop")->type_name("ICOUNT|end")->capture_default_str();
+  sub->add_option("--serial", command->serial, "Where COM1's output goes: stdio, file:PATH or none")
+      ->capture_default_str();
+  sub->add_flag("--verify", command->verify, "Say what was proven");
+  sub->add_flag("--progress,!--no-progress", command->progress,
+                "A line about how far it is [when standard error is a terminal]");
+  sub->add_option("--save", command->save, "Write a snapshot of where it stopped")->type_name("FILE");
+  sub->add_option("--json", command->json, "Write how it ended and its digests ('-': standard output)")
+      ->type_name("FILE");
+  sub->add_option("--slice", command->slice,
+                  "Stop and go on at random counts at most N apart: changes nothing, for tests")
+      ->type_name("N");
+  sub->add_option("--slice-seed", command->slice_seed, "Seed of those counts")->type_name("N");
+  sub->callback([command, then] { then([command] { return replay(*command); }); });
+}
+
+}  // namespace understudy::tools

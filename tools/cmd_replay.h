@@ -1,0 +1,11 @@
+// `understudy replay`: a recording once more, proven against its digests.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace understudy::tools {
+
+void add_replay_command(CLI::App& app, std::function<void(std::function<int()>)> then);
+
+}  // namespace understudy::tools

@@ -1,0 +1,78 @@
+#include "tools/recipe.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "tools/serial_backend.h"
+
+namespace understudy::tools {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string absolute(const std::string& path) {
+  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+}
+
+std::vector<std::string> absolute(std::vector<std::string> paths) {
+  for (std::string& path : paths) path = absolute(path);
+  return paths;
+}
+
+// FILE@ADDRESS
+std::string absolute_flat(const std::string& flat) {
+  if (flat.empty()) return flat;
+  const size_t at = std::min(flat.rfind('@'), flat.size());
+  return absolute(flat.substr(0, at)) + flat.substr(at);
+}
+
+// Every field that makes the machine, once, for both directions.
+template <typename Options, typename F>
+void for_each_field(Options& o, F&& field) {
+  field("images", o.images);
+  field("kernel", o.kernel);
+  field("initrd", o.initrd);
+  field("append", o.append);
+  field("disks", o.disks);
+  field("virtio_disks", o.virtio_disks);
+  field("cdrom", o.cdrom);
+  field("floppy", o.floppy);
+  field("nic", o.nic);
+  field("mac", o.mac);
+  field("flat", o.flat);
+  field("bios", o.bios);
+  field("entry64", o.linux_64bit_entry);
+  field("memory_mib", o.memory_mib);
+}
+
+}  // namespace
+
+std::string recipe_of(const RunOptions& options, bool reboots) {
+  RunOptions o = options;
+  o.images = absolute(o.images);
+  o.disks = absolute(o.disks);
+  o.virtio_disks = absolute(o.virtio_disks);
+  for (std::string* path : {&o.kernel, &o.initrd, &o.cdrom, &o.floppy, &o.bios}) *path = absolute(*path);
+  o.flat = absolute_flat(o.flat);
+  Json json = {{"reboots", reboots}, {"readonly_disks", o.disk_mode == DiskMode::readonly}};
+  for_each_field(o, [&json](const char* name, const auto& value) { json[name] = value; });
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+RunOptions options_of_recipe(const std::string& text, const std::string& where) {
+  RunOptions o;
+  try {
+    const Json json = Json::parse(text);
+    for_each_field(o, [&json](const char* name, auto& value) { json.at(name).get_to(value); });
+    o.reboot = json.at("reboots").get<bool>();
+    o.disk_mode = json.at("readonly_disks").get<bool>() ? DiskMode::readonly : DiskMode::snapshot;
+  } catch (const Json::exception& error) {
+    throw UsageError(fmt::format("{}: its first entry does not say how to build the machine: {}", where, error.what()));
+  }
+  return o;
+}
+
+}  // namespace understudy::tools

@@ -1,0 +1,106 @@
+#include "tools/replay_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "ftlog/recording.h"
+#include "tools/recipe.h"
+#include "tools/run_session.h"
+
+namespace understudy::tools {
+
+namespace {
+
+constexpr uint64_t kPollInstructions = 5'000'000;
+constexpr std::chrono::milliseconds kShowEvery{500};
+
+uint64_t last_icount_of(const std::string& directory) {
+  ftlog::LogReader reader(directory);
+  uint64_t last = 0;
+  for (ftlog::LogEntry entry; reader.next(entry);) last = entry.icount;
+  return last;
+}
+
+const std::string& checked(const std::string& directory) {
+  ftlog::require_recording(directory);
+  return directory;
+}
+
+}  // namespace
+
+ReplaySession::ReplaySession(const std::string& directory) : directory_(directory), log_(checked(directory)) {
+  ftlog::LogEntry first;
+  if (!log_.next(first)) throw UsageError(fmt::format("{}: the log holds no entry: nothing to replay", directory));
+  const auto* start = std::get_if<ftlog::Start>(&first.payload);
+  if (start == nullptr) throw UsageError(fmt::format("{}: the log does not begin with a start entry", directory));
+  const RunOptions options = options_of_recipe(start->text, directory);
+  setup_ = set_up_machine(options, start->rtc_start_s);
+  const emu::MachineDescription recorded = emu::MachineDescription::from_text(log_.description());
+  const std::string differences = recorded.differences(setup_.description(), "the recording", "this machine");
+  if (!differences.empty()) throw UsageError(fmt::format("{}: not the recorded machine: {}", directory, differences));
+  const bool reboots = *options.reboot;
+  first_ = std::move(first);
+  replayer_ = std::make_unique<backup::Replayer>(
+      machine(),
+      [this](ftlog::LogEntry& entry) {
+        if (first_) {
+          entry = *std::exchange(first_, std::nullopt);
+          return true;
+        }
+        return log_.next(entry);
+      },
+      [this, reboots] {
+        if (reboots) setup_.pc->reset();
+      });
+  last_icount_ = last_icount_of(directory);
+}
+
+void ReplaySession::connect_serial(const std::string& spec) {
+  serial_ = open_serial(spec, wakeup_);
+  emu::World& world = machine().world();
+  world.connect(world.channel("serial0"), [this](std::span<const uint8_t> bytes) { serial_->write(bytes); });
+}
+
+void ReplaySession::slice(uint64_t most, uint64_t seed) {
+  slice_ = most;
+  slice_state_ = seed;
+}
+
+backup::ReplayStop ReplaySession::run_to(uint64_t icount) {
+  started_ = shown_ = HostClock::now();
+  started_icount_ = machine().icount();
+  while (true) {
+    uint64_t step = kPollInstructions;
+    if (slice_ != 0) {
+      slice_state_ = slice_state_ * 6364136223846793005ull + 1442695040888963407ull;
+      step = 1 + (slice_state_ >> 33) % slice_;
+    }
+    const uint64_t target = std::min(icount, machine().icount() + step);
+    const backup::ReplayStop stop = replayer_->run(target);
+    if (stop != backup::ReplayStop::limit || target == icount || interrupted()) {
+      show(true);
+      return stop;
+    }
+    if (progress_) show(false);
+  }
+}
+
+void ReplaySession::show(bool last) {
+  if (!progress_) return;
+  const auto now = HostClock::now();
+  if (!last && now - shown_ < kShowEvery) return;
+  shown_ = now;
+  const double seconds = std::chrono::duration<double>(now - started_).count();
+  const double speed = seconds > 0 ? static_cast<double>(machine().icount() - started_icount_) / seconds : 0;
+  const double left =
+      speed > 0 ? static_cast<double>(last_icount_ - std::min(last_icount_, machine().icount())) / speed : 0;
+  const double percent =
+      last_icount_ == 0 ? 100 : 100.0 * static_cast<double>(machine().icount()) / static_cast<double>(last_icount_);
+  fmt::print(stderr, "\r{:5.1f}%  instruction {}  {:.0f} MIPS  {:.0f} s left \033[K{}", std::min(percent, 100.0),
+             machine().icount(), speed / 1e6, left, last ? "\n" : "");
+  std::fflush(stderr);
+}
+
+}  // namespace understudy::tools

@@ -1,0 +1,59 @@
+// Replays a recording for a user: builds its machine, refuses one that is not the recorded one, runs it to where the
+// user wants it, and says how far it is.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "backup/replayer.h"
+#include "ftlog/log_reader.h"
+#include "tools/machine_setup.h"
+#include "tools/run_options.h"
+#include "tools/serial_backend.h"
+#include "tools/wakeup.h"
+
+namespace understudy::tools {
+
+class ReplaySession {
+ public:
+  // Opens the recording and builds its machine at power-on. Throws RecordingError, LogError, UsageError (another
+  // machine: with what differs), and what set_up_machine() throws.
+  explicit ReplaySession(const std::string& directory);
+
+  // Where COM1's output goes; nothing by default.
+  void connect_serial(const std::string& spec);
+  // Chops the replay into random slices of at most `most` instructions: changes nothing, for tests.
+  void slice(uint64_t most, uint64_t seed);
+  void show_progress(bool show) { progress_ = show; }
+
+  // Replays until `icount`, or to the end of what there is, or until a signal.
+  backup::ReplayStop run_to(uint64_t icount);
+
+  emu::Machine& machine() { return setup_.pc->machine(); }
+  MachineSetup& setup() { return setup_; }
+  const backup::Replayer& replayer() const { return *replayer_; }
+  const ftlog::LogReader& log() const { return log_; }
+  // The last point that the log tells of: what there is to replay.
+  uint64_t last_icount() const { return last_icount_; }
+
+ private:
+  using HostClock = std::chrono::steady_clock;
+  void show(bool last);
+
+  std::string directory_;
+  ftlog::LogReader log_;
+  MachineSetup setup_;
+  std::unique_ptr<backup::Replayer> replayer_;
+  std::optional<ftlog::LogEntry> first_;  // read to learn how to build the machine
+  uint64_t last_icount_ = 0;
+  Wakeup wakeup_;
+  std::unique_ptr<SerialBackend> serial_;
+  bool progress_ = false;
+  uint64_t slice_ = 0, slice_state_ = 0;
+  HostClock::time_point started_, shown_;
+  uint64_t started_icount_ = 0;
+};
+
+}  // namespace understudy::tools
