@@ -7,6 +7,7 @@
 #include <array>
 #include <new>
 
+#include "emu/memory_writes.h"
 #include "emu/segment_load.h"
 
 namespace understudy::emu {
@@ -210,6 +211,9 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
       else
         shorten(index);
     }
+    // Not behind an open bit test, whose flags could then be seen. Ahead of port I/O: INS stores too.
+    if (mixed && !certainly_writes_nothing(i.map, i.opcode, i.reg, i.memory))
+      shorten(open_bit_test != 0 ? open_bit_test : std::max(index, 1u));
     // INTO ends a block only when it is taken.
     if ((is_port_io(i) || is_into(i)) && !last) shorten(index + 1);
     if (is_wide_exchange(i) && index > 0) shorten(index);
@@ -228,9 +232,10 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
     ++index;
   }
   if (open_bit_test != 0) shorten(open_bit_test);
+  if (mixed && offset < size) shorten(std::max(index, 1u));
   record.count = count != 0 ? count : std::max(index, 1u);
   const bool resumes = cpu.eflags & eflags::kRf;
-  if ((mixed || resumes) && record.count > 1) record.limit = 1;
+  if (resumes && record.count > 1) record.limit = 1;
   if (record.limit >= record.count) record.limit = 0;
   record.action = record.intercept != Intercept::none ? BlockAction::intercept
                   : record.limit != 0                 ? BlockAction::shorten

@@ -2,8 +2,8 @@
 //
 // Every physical RAM page is in one of four states. `writable` pages are never translated from, so their stores run at
 // full speed; `code` pages are never stored to, so their blocks stay true; a store or a fetch that meets the other
-// state turns the page over. `mixed` pages are both: code on them runs one instruction to a block, and the engine drops
-// blocks at each store, which is slow but exact. Because the state belongs to the physical page, code that is modified
+// state turns the page over. `mixed` pages are both: an instruction on them that may write is a block of its own, and the
+// engine drops blocks at each store, which is slow but exact. Because the state belongs to the physical page, code that is modified
 // through another mapping is seen. States never reach the guest: they cost time, nothing else.
 //
 // How long the engine's TLB remembers a translation depends on its size, which depends on the host's time, and on what
