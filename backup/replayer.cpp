@@ -54,6 +54,10 @@ Replayer::Replayer(emu::Machine& machine, std::function<bool(ftlog::LogEntry&)> 
 
 Replayer::~Replayer() { machine_.world().observe_outputs({}); }
 
+void Replayer::set_output(const ftlog::OutputMark& mark) {
+  if (mark.channel < sums_.size()) sums_.set(mark.channel, {mark.total_bytes, mark.digest});
+}
+
 ReplayStop Replayer::diverge(std::string what) {
   Divergence divergence;
   divergence.sequence = entry_ ? entry_->sequence : position_;
@@ -100,7 +104,6 @@ ReplayStop Replayer::run(uint64_t until_icount) {
       if (!next_(entry)) return ReplayStop::starved;
       entry_ = std::move(entry);
     }
-    // An entry of a point before the machine's: it was entered at a later one.
     if (entry_->icount > until_icount) {
       if (auto stop = go_to(until_icount, 0)) return *stop;
       if (stopped_)
@@ -137,7 +140,7 @@ std::optional<ReplayStop> Replayer::apply(const ftlog::LogEntry& entry) {
     if (mark->channel >= sums_.size())
       return diverge(fmt::format("an output on channel {}, which this machine does not have", mark->channel));
     const primary::OutputSums::Sum& mine = sums_[mark->channel];
-    if (!midway_ && (mine.bytes != mark->total_bytes || mine.digest != mark->digest))
+    if (mine.bytes != mark->total_bytes || mine.digest != mark->digest)
       return diverge(fmt::format("output on {} differs: {} bytes, digest {:016x}; the log says {} bytes, {:016x}",
                                  machine_.world().channel_name(mark->channel), mine.bytes, mine.digest,
                                  mark->total_bytes, mark->digest));

@@ -33,7 +33,7 @@ struct Divergence {
 class Replayer {
  public:
   // `next` gives the entries in order; false when there is none now. `reset_board` does what the board does at a reset.
-  // The machine is at the log's first point, or at `after` a snapshot's.
+  // The machine is at the log's first point, or at a snapshot's, and `next` begins behind its entry.
   Replayer(emu::Machine& machine, std::function<bool(ftlog::LogEntry&)> next, std::function<void()> reset_board);
   ~Replayer();
   Replayer(const Replayer&) = delete;
@@ -48,8 +48,8 @@ class Replayer {
   // Sequence of the last entry that was applied.
   uint64_t position() const { return position_; }
   uint64_t proofs() const { return proofs_; }
-  // The sums of a recording that is entered at a snapshot's point start from its marks: only their growth is compared.
-  void entered_midway() { midway_ = true; }
+  // For a machine that begins at a snapshot: what had left on a channel by then.
+  void set_output(const ftlog::OutputMark& mark);
   // Called with each entry that has been applied.
   void on_applied(std::function<void(const ftlog::LogEntry&)> callback) { applied_ = std::move(callback); }
 
@@ -71,7 +71,6 @@ class Replayer {
   std::optional<Divergence> divergence_;
   ftlog::End end_;
   uint64_t position_ = 0, proofs_ = 0, last_proven_icount_ = 0;
-  bool midway_ = false;
 };
 
 }  // namespace understudy::backup

@@ -20,6 +20,7 @@ class OutputSums {
 
   explicit OutputSums(size_t channels) : sums_(channels), marked_(channels) {}
   void add(emu::ChannelId channel, std::span<const uint8_t> payload);
+  void set(emu::ChannelId channel, const Sum& sum) { sums_.at(channel) = sum; }
   const Sum& operator[](size_t channel) const { return sums_[channel]; }
   size_t size() const { return sums_.size(); }
   // The channels whose sum has changed since the last call.

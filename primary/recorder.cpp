@@ -42,7 +42,12 @@ void Recorder::set_rate(uint64_t ps_per_instruction) {
 
 void Recorder::resetting() { append(ftlog::Reset{}); }
 
-void Recorder::took_snapshot(const ftlog::Snapshot& snapshot) { append(snapshot); }
+void Recorder::took_snapshot(const ftlog::Snapshot& snapshot) {
+  sums_.take_changed();
+  for (size_t i = 0; i < sums_.size(); ++i)
+    if (sums_[i].bytes != 0) append(ftlog::OutputMark{static_cast<emu::ChannelId>(i), sums_[i].bytes, sums_[i].digest});
+  append(snapshot);
+}
 
 void Recorder::finish(ftlog::EndReason reason, int exit_code) {
   append_proof();

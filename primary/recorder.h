@@ -29,7 +29,8 @@ class Recorder {
   void set_rate(uint64_t ps_per_instruction);
   // The board is about to be reset, as the machine asked.
   void resetting();
-  // A snapshot of this point has been written.
+  // A snapshot of this point has been written. The marks of every channel go before it, so that a replay which begins
+  // there knows what has left until then.
   void took_snapshot(const ftlog::Snapshot& snapshot);
   // Writes the digest of the last point, and the end. Nothing may follow.
   void finish(ftlog::EndReason reason, int exit_code);

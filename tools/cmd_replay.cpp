@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <charconv>
 #include <memory>
 
@@ -17,6 +18,7 @@ namespace {
 struct ReplayCommand {
   std::string directory;
   std::string to = "end";
+  std::string from = "start";
   std::string serial = "none";
   std::string save, json;
   bool verify = false;
@@ -24,12 +26,13 @@ struct ReplayCommand {
   uint64_t slice = 0, slice_seed = 1;
 };
 
-uint64_t parse_to(const std::string& text) {
-  if (text == "end") return ~0ull;
+// An instruction count, or `word`, which stands for `meaning`.
+uint64_t parse_count(const char* option, const std::string& text, const char* word, uint64_t meaning) {
+  if (text == word) return meaning;
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size())
-    throw UsageError(fmt::format("--to {}: want an instruction count, or end", text));
+    throw UsageError(fmt::format("{} {}: want an instruction count, or {}", option, text, word));
   return value;
 }
 
@@ -63,8 +66,12 @@ void print_divergence(const backup::Divergence& divergence) {
 }
 
 int replay(const ReplayCommand& command) {
-  const uint64_t to = parse_to(command.to);
+  const uint64_t to = parse_count("--to", command.to, "end", ~0ull);
   ReplaySession session(command.directory);
+  if (command.from != "start") session.start_near(std::min(to, parse_count("--from", command.from, "nearest", to)));
+  if (session.machine().icount() > to)
+    throw UsageError(
+        fmt::format("{}: begins at instruction {}, after --to {}", command.directory, session.machine().icount(), to));
   session.connect_serial(command.serial);
   session.slice(command.slice, command.slice_seed);
   session.show_progress(command.progress);
@@ -123,6 +130,10 @@ void add_replay_command(CLI::App& app, std::function<void(std::function<int()>)>
       "  5  the replay diverged from the recording");
   sub->add_option("DIR", command->directory, "The recording")->required();
   sub->add_option("--to", command->to, "Where to stop")->type_name("ICOUNT|end")->capture_default_str();
+  sub->add_option("--from", command->from,
+                  "Where to begin: start, or the newest snapshot at or before ICOUNT (nearest: before --to)")
+      ->type_name("start|nearest|ICOUNT")
+      ->capture_default_str();
   sub->add_option("--serial", command->serial, "Where COM1's output goes: stdio, file:PATH or none")
       ->capture_default_str();
   sub->add_flag("--verify", command->verify, "Say what was proven");

@@ -12,6 +12,7 @@
 #include "tools/cmd_log.h"
 #include "tools/cmd_record.h"
 #include "tools/cmd_replay.h"
+#include "tools/cmd_resume.h"
 #include "tools/cmd_run.h"
 #include "tools/run_session.h"
 #include "tools/serial_backend.h"
@@ -38,6 +39,7 @@ int main(int argc, char** argv) {
   tools::add_run_command(app, then);
   tools::add_record_command(app, then);
   tools::add_replay_command(app, then);
+  tools::add_resume_command(app, then);
   tools::add_log_command(app, then);
   try {
     app.parse(argc, argv);

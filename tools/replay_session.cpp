@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "emu/snapshot_file.h"
 #include "ftlog/recording.h"
 #include "tools/recipe.h"
 #include "tools/run_session.h"
@@ -15,13 +16,6 @@ namespace {
 
 constexpr uint64_t kPollInstructions = 5'000'000;
 constexpr std::chrono::milliseconds kShowEvery{500};
-
-uint64_t last_icount_of(const std::string& directory) {
-  ftlog::LogReader reader(directory);
-  uint64_t last = 0;
-  for (ftlog::LogEntry entry; reader.next(entry);) last = entry.icount;
-  return last;
-}
 
 const std::string& checked(const std::string& directory) {
   ftlog::require_recording(directory);
@@ -35,12 +29,14 @@ ReplaySession::ReplaySession(const std::string& directory) : directory_(director
   if (!log_.next(first)) throw UsageError(fmt::format("{}: the log holds no entry: nothing to replay", directory));
   const auto* start = std::get_if<ftlog::Start>(&first.payload);
   if (start == nullptr) throw UsageError(fmt::format("{}: the log does not begin with a start entry", directory));
-  const RunOptions options = options_of_recipe(start->text, directory);
-  setup_ = set_up_machine(options, start->rtc_start_s);
+  start_ = *start;
+  options_ = options_of_recipe(start->text, directory);
+  setup_ = set_up_machine(options_, start->rtc_start_s);
   const emu::MachineDescription recorded = emu::MachineDescription::from_text(log_.description());
   const std::string differences = recorded.differences(setup_.description(), "the recording", "this machine");
   if (!differences.empty()) throw UsageError(fmt::format("{}: not the recorded machine: {}", directory, differences));
-  const bool reboots = *options.reboot;
+  const bool reboots = *options_.reboot;
+  const uint64_t begin = first.icount;
   first_ = std::move(first);
   replayer_ = std::make_unique<backup::Replayer>(
       machine(),
@@ -54,7 +50,49 @@ ReplaySession::ReplaySession(const std::string& directory) : directory_(director
       [this, reboots] {
         if (reboots) setup_.pc->reset();
       });
-  last_icount_ = last_icount_of(directory);
+  survey();
+  if (begin == 0) return;
+  // A recording that was resumed out of another one begins with a snapshot.
+  if (snapshots_.empty() || snapshots_.front().icount != begin)
+    throw UsageError(
+        fmt::format("{}: it begins at instruction {} but has no snapshot of that point", directory, begin));
+  enter(snapshots_.front());
+}
+
+void ReplaySession::survey() {
+  ftlog::LogReader reader(directory_);
+  for (ftlog::LogEntry entry; reader.next(entry);) {
+    last_icount_ = entry.icount;
+    if (std::holds_alternative<ftlog::Snapshot>(entry.payload)) snapshots_.push_back(entry);
+  }
+}
+
+void ReplaySession::start_near(uint64_t icount) {
+  const ftlog::LogEntry* nearest = nullptr;
+  for (const ftlog::LogEntry& snapshot : snapshots_)
+    if (snapshot.icount <= icount) nearest = &snapshot;
+  if (nearest != nullptr && nearest->icount > machine().icount()) enter(*nearest);
+}
+
+void ReplaySession::enter(const ftlog::LogEntry& at) {
+  const auto& snapshot = std::get<ftlog::Snapshot>(at.payload);
+  const std::string path = directory_ + "/" + snapshot.file;
+  const ftlog::FileSum sum = ftlog::sum_file(path);
+  if (sum.checksum != snapshot.checksum || sum.bytes != snapshot.bytes)
+    throw UsageError(
+        fmt::format("{}: not the snapshot that was recorded: {} bytes with checksum {:016x}, not {} with "
+                    "{:016x}",
+                    path, sum.bytes, sum.checksum, snapshot.bytes, snapshot.checksum));
+  emu::load_snapshot(machine(), setup_.description(), path);
+  if (machine().icount() != at.icount)
+    throw UsageError(
+        fmt::format("{}: a snapshot of instruction {}, where the log says {}", path, machine().icount(), at.icount));
+  // What had left by then stands right before the snapshot's entry.
+  log_ = ftlog::LogReader(directory_);
+  log_.seek_icount(at.icount);
+  for (ftlog::LogEntry entry; log_.next(entry) && entry.sequence < at.sequence;)
+    if (const auto* mark = std::get_if<ftlog::OutputMark>(&entry.payload)) replayer_->set_output(*mark);
+  first_.reset();
 }
 
 void ReplaySession::connect_serial(const std::string& spec) {

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "backup/replayer.h"
 #include "ftlog/log_reader.h"
@@ -28,6 +29,9 @@ class ReplaySession {
   void slice(uint64_t most, uint64_t seed);
   void show_progress(bool show) { progress_ = show; }
 
+  // Begins at the newest snapshot at or before `icount`, if there is one after power-on. Before anything is replayed.
+  // Throws SnapshotError, or UsageError for a snapshot file that is not the recorded one.
+  void start_near(uint64_t icount);
   // Replays until `icount`, or to the end of what there is, or until a signal.
   backup::ReplayStop run_to(uint64_t icount);
 
@@ -37,17 +41,28 @@ class ReplaySession {
   const ftlog::LogReader& log() const { return log_; }
   // The last point that the log tells of: what there is to replay.
   uint64_t last_icount() const { return last_icount_; }
+  const ftlog::Start& start() const { return start_; }
+  // How the machine was built, for a run that goes on from here.
+  const RunOptions& options() const { return options_; }
+  // Lets go of the machine, which then is as live as any.
+  void end_replay() { replayer_.reset(); }
 
  private:
   using HostClock = std::chrono::steady_clock;
+  // Reads the whole log once: where it ends, and its snapshots.
+  void survey();
+  void enter(const ftlog::LogEntry& snapshot);
   void show(bool last);
 
   std::string directory_;
   ftlog::LogReader log_;
+  ftlog::Start start_;
+  RunOptions options_;
   MachineSetup setup_;
   std::unique_ptr<backup::Replayer> replayer_;
   std::optional<ftlog::LogEntry> first_;  // read to learn how to build the machine
   uint64_t last_icount_ = 0;
+  std::vector<ftlog::LogEntry> snapshots_;
   Wakeup wakeup_;
   std::unique_ptr<SerialBackend> serial_;
   bool progress_ = false;

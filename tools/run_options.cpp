@@ -61,6 +61,17 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   parts->add_option("--rtc", o.rtc,
                     "The guest's clock at power-on: now, or seconds since 1970 [now if paced, else 1767225600, the "
                     "start of 2026]");
+  auto* start = command.add_option_group("How it begins");
+  start->add_option("--from-snapshot", o.from_snapshot, "Start from a snapshot of the same machine")->type_name("FILE");
+  start->add_flag("--reboot,!--no-reboot", o.reboot,
+                  "At a reset, start again, or stop [start again if there is firmware to do it]");
+  add_live_options(command, o);
+  command.parse_complete_callback([&o, nic] {
+    if (o.net != "none" && nic->count() == 0) o.nic = kDefaultNic;
+  });
+}
+
+void add_live_options(CLI::App& command, RunOptions& o) {
   auto* host = command.add_option_group("Its ends on this host");
   host->add_option("--serial", o.serial, "COM1: stdio, file:PATH, unix:PATH, tcp:HOST:PORT or none")
       ->capture_default_str();
@@ -80,12 +91,9 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   run->add_flag("--paced,!--unpaced", o.paced,
                 "Keep the guest's clock at the host's pace, or run as fast as possible and skip idle time [paced when "
                 "you are at a terminal, or with --net]");
-  run->add_flag("--reboot,!--no-reboot", o.reboot,
-                "At a reset, start again, or stop [start again if there is firmware to do it]");
   run->add_option("--stop-at", o.stop_at, "Stop when this many instructions have run")->type_name("ICOUNT");
   run->add_option("--until-serial", o.until_serial, "Stop when a line on COM1 matches")->type_name("REGEX");
   run->add_option("--save", o.save, "Write a snapshot at the end")->type_name("FILE");
-  run->add_option("--from-snapshot", o.from_snapshot, "Start from a snapshot of the same machine")->type_name("FILE");
   run->add_option("--digest-every", o.digest_every, "Print a digest of the state every N instructions")->type_name("N");
   run->add_option("--json", o.json, "Write how the run ended and its digests ('-': standard output)")
       ->type_name("FILE");
@@ -95,9 +103,6 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   run->add_option("--trace", o.trace, "Messages about the machine itself: error, warning, info or debug")
       ->check(CLI::IsMember({"error", "warning", "info", "debug"}))
       ->capture_default_str();
-  command.parse_complete_callback([&o, nic] {
-    if (o.net != "none" && nic->count() == 0) o.nic = kDefaultNic;
-  });
 }
 
 }  // namespace understudy::tools

@@ -45,6 +45,9 @@ struct RunOptions {
   bool progress = true;
 };
 
+// All of them.
 void add_run_options(CLI::App& command, RunOptions& options);
+// Those that do not say what the machine is: its ends on this host, and how the run goes.
+void add_live_options(CLI::App& command, RunOptions& options);
 
 }  // namespace understudy::tools

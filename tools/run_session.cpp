@@ -171,6 +171,7 @@ RunResult RunSession::run() {
         machine_.run(next_stop(), paced_ ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
     if (auto finished = over(stop)) return ended(std::move(*finished));
     if (recorder_ != nullptr) recorder_->poll(host_ns());
+    if (every_slice_) every_slice_();
     if (screen_) screen_->show_sometimes();
     if (options_.digest_every != 0 && machine_.icount() % options_.digest_every == 0 &&
         stop == emu::MachineStop::limit) {

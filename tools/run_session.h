@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,8 @@ class RunSession {
   // `recorder`, if there is one, hears of what the session does to the machine; it outlives the session.
   RunSession(const RunOptions& options, MachineSetup& setup, bool paced, primary::Recorder* recorder = nullptr);
   ~RunSession();
+  // Called between two slices of the run, some hundred times a second.
+  void every_slice(std::function<void()> callback) { every_slice_ = std::move(callback); }
   RunResult run();
 
  private:
@@ -43,6 +46,7 @@ class RunSession {
   emu::Machine& machine_;
   bool paced_;
   primary::Recorder* recorder_;
+  std::function<void()> every_slice_;
   Wakeup wakeup_;
   std::unique_ptr<SerialBackend> serial0_, serial1_, debugcon_;
   std::unique_ptr<ScreenConsole> screen_;

@@ -1,0 +1,81 @@
+#include "tools/cmd_resume.h"
+
+#include <fmt/format.h>
+
+#include <memory>
+
+#include "tools/record_session.h"
+#include "tools/replay_session.h"
+#include "tools/run_options.h"
+#include "tools/run_session.h"
+
+namespace understudy::tools {
+
+namespace {
+
+struct ResumeCommand {
+  std::string directory;
+  uint64_t at = 0;
+  RecordOptions record;
+  RunOptions live;
+};
+
+// The machine of the recording, with the ends that this run was asked for.
+RunOptions with_ends(const RunOptions& machine, const RunOptions& live) {
+  RunOptions options = live;
+  options.images = machine.images;
+  options.kernel = machine.kernel;
+  options.initrd = machine.initrd;
+  options.append = machine.append;
+  options.disks = machine.disks;
+  options.virtio_disks = machine.virtio_disks;
+  options.cdrom = machine.cdrom;
+  options.floppy = machine.floppy;
+  options.nic = machine.nic;
+  options.mac = machine.mac;
+  options.flat = machine.flat;
+  options.bios = machine.bios;
+  options.linux_64bit_entry = machine.linux_64bit_entry;
+  options.memory_mib = machine.memory_mib;
+  options.disk_mode = machine.disk_mode;
+  options.reboot = machine.reboot;
+  return options;
+}
+
+int resume(const ResumeCommand& command) {
+  ReplaySession session(command.directory);
+  session.start_near(command.at);
+  install_signal_handlers();
+  const backup::ReplayStop stop = session.run_to(command.at);
+  if (stop == backup::ReplayStop::diverged) {
+    fmt::print(stderr, "understudy: the replay diverges before instruction {}: {}\n", command.at,
+               session.replayer().divergence()->what);
+    return exit_code::kDiverged;
+  }
+  if (interrupted()) return exit_code::kQuit;
+  if (session.machine().icount() != command.at)
+    throw UsageError(
+        fmt::format("--at {}: {} ends at instruction {}", command.at, command.directory, session.machine().icount()));
+  session.end_replay();
+  const RunOptions options = with_ends(session.options(), command.live);
+  RecordOptions record = command.record;
+  if (record.directory.empty()) record.directory = fmt::format("{}.at-{}", command.directory, command.at);
+  fmt::print(stderr, "understudy: live at instruction {}; recording into {}\n", command.at, record.directory);
+  return record_run(session.setup(), options, is_paced(options), session.start().rtc_start_s, record);
+}
+
+}  // namespace
+
+void add_resume_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+  auto command = std::make_shared<ResumeCommand>();
+  CLI::App* sub = app.add_subcommand("resume", "Go on live from any point of a recording, with a recording of its own");
+  sub->add_option("DIR", command->directory, "The recording to start from; it stays as it is")->required();
+  sub->add_option("--at", command->at, "The point")->type_name("ICOUNT")->required();
+  sub->add_option("--into", command->record.directory, "Where the new recording goes [DIR.at-ICOUNT]")
+      ->type_name("DIR");
+  add_live_options(*sub, command->live);
+  add_record_options(*sub, command->record);
+  sub->callback([command, then] { then([command] { return resume(*command); }); });
+}
+
+}  // namespace understudy::tools

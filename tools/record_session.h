@@ -1,0 +1,28 @@
+// A run whose inputs go into a recording: from power-on (`record`), or from a point of another recording (`resume`).
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "ftlog/log_writer.h"
+#include "tools/machine_setup.h"
+#include "tools/run_options.h"
+
+namespace understudy::tools {
+
+struct RecordOptions {
+  std::string directory;
+  ftlog::SyncPolicy sync = ftlog::SyncPolicy::interval;
+  double digest_every_s = 1;
+  uint64_t snapshot_every_minstr = 0;
+};
+
+void add_record_options(CLI::App& command, RecordOptions& options);
+
+// Runs the machine from where it is; one that is past power-on begins its recording with a snapshot. Returns the exit
+// code. Throws RecordingError, LogError, and what a run throws.
+int record_run(MachineSetup& setup, const RunOptions& run, bool paced, int64_t rtc_start_s,
+               const RecordOptions& options);
+
+}  // namespace understudy::tools
