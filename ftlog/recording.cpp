@@ -7,10 +7,13 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <string_view>
 #include <vector>
 
 #include "ftlog/segment_format.h"
@@ -20,6 +23,7 @@ namespace understudy::ftlog {
 namespace {
 
 constexpr const char* kLockName = "lock";
+constexpr std::string_view kFinished = "finished\n";
 
 bool take_lock(const File& lock, int how) {
   int result = 0;
@@ -62,6 +66,8 @@ Recording Recording::create(const std::string& directory) {
   }
 }
 
+void Recording::finish() { lock_.append({reinterpret_cast<const uint8_t*>(kFinished.data()), kFinished.size()}, 0); }
+
 void require_recording(const std::string& directory) {
   if (::access(segment_path(directory, 1).c_str(), F_OK) == 0) return;
   std::error_code error;
@@ -76,6 +82,21 @@ bool is_being_recorded(const std::string& directory) {
   } catch (const LogError&) {
     return false;  // there is no lock, or none for us to see
   }
+}
+
+bool was_finished(const std::string& directory) {
+  try {
+    std::array<uint8_t, kFinished.size()> bytes{};
+    const File lock(directory + "/" + kLockName, O_RDONLY);
+    return lock.read_at(bytes, 0) == bytes.size() && std::ranges::equal(bytes, kFinished);
+  } catch (const LogError&) {
+    return false;
+  }
+}
+
+LogError cut_off(const TornTail& tail) {
+  return {tail.segment, tail.offset,
+          fmt::format("the log was finished, and is cut off or damaged here: {}", tail.reason)};
 }
 
 std::string snapshot_name(uint64_t icount) { return fmt::format("snap-{}.snap", icount); }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "ftlog/file.h"
+#include "ftlog/segment_reader.h"
 
 namespace understudy::ftlog {
 
@@ -24,6 +25,8 @@ class Recording {
   static Recording create(const std::string& directory);
 
   const std::string& directory() const { return directory_; }
+  // The log has its end: from now on, one without an end has been cut off.
+  void finish();
 
  private:
   Recording(std::string directory, File lock) : directory_(std::move(directory)), lock_(std::move(lock)) {}
@@ -34,6 +37,10 @@ class Recording {
 // Throws RecordingError unless there is a log in the directory.
 void require_recording(const std::string& directory);
 bool is_being_recorded(const std::string& directory);
+// Whether the log once had its end.
+bool was_finished(const std::string& directory);
+// What is wrong with a log that was finished, as asked before it was read, and now stops here.
+LogError cut_off(const TornTail& tail);
 
 std::string snapshot_name(uint64_t icount);
 std::string snapshot_path(const std::string& directory, uint64_t icount);

@@ -8,6 +8,8 @@
 #include <memory>
 
 #include "emu/snapshot_file.h"
+#include "ftlog/log_error.h"
+#include "ftlog/recording.h"
 #include "tools/replay_session.h"
 #include "tools/run_session.h"
 
@@ -67,6 +69,7 @@ void print_divergence(const backup::Divergence& divergence) {
 
 int replay(const ReplayCommand& command) {
   const uint64_t to = parse_count("--to", command.to, "end", ~0ull);
+  const bool was_finished = ftlog::was_finished(command.directory);
   ReplaySession session(command.directory);
   if (command.from != "start") session.start_near(std::min(to, parse_count("--from", command.from, "nearest", to)));
   if (session.machine().icount() > to)
@@ -95,11 +98,15 @@ int replay(const ReplayCommand& command) {
       result.code = 0;
       break;
     case backup::ReplayStop::starved:
-      // The end of what an interrupted recording left.
+      // The end of what an interrupted recording left, unless it has been finished: perhaps since we read it.
+      if (was_finished) throw ftlog::cut_off(session.log().tail());
       result.exit = RunExit::stop_at;
       result.code = 0;
-      fmt::print(stderr, "understudy: {}: the recording was not finished; replayed to instruction {}, its last entry\n",
-                 command.directory, result.icount);
+      fmt::print(stderr,
+                 "understudy: {}: the recording was not finished; replayed to instruction {}, its last entry ({} at "
+                 "offset {}: {})\n",
+                 command.directory, result.icount, session.log().tail().segment, session.log().tail().offset,
+                 session.log().tail().reason);
       break;
     case backup::ReplayStop::diverged:
       print_divergence(*replayer.divergence());
@@ -126,8 +133,8 @@ void add_replay_command(CLI::App& app, std::function<void(std::function<int()>)>
       "Exit codes\n"
       "  0  replayed as far as asked, and equal\n"
       "  2  no recording, or not this machine's\n"
-      "  4  the log is damaged, or an internal error\n"
-      "  5  the replay diverged from the recording");
+      "  4  an internal error\n"
+      "  5  the log is damaged, or the replay diverged from the recording");
   sub->add_option("DIR", command->directory, "The recording")->required();
   sub->add_option("--to", command->to, "Where to stop")->type_name("ICOUNT|end")->capture_default_str();
   sub->add_option("--from", command->from,

@@ -8,6 +8,7 @@
 #include "devices/host_disk_image.h"
 #include "emu/boot_plan.h"
 #include "emu/snapshot_file.h"
+#include "ftlog/log_error.h"
 #include "ftlog/recording.h"
 #include "tools/cmd_log.h"
 #include "tools/cmd_record.h"
@@ -58,6 +59,8 @@ int main(int argc, char** argv) {
     return report(tools::exit_code::kUsage, error);
   } catch (const ftlog::RecordingError& error) {
     return report(tools::exit_code::kUsage, error);
+  } catch (const ftlog::LogError& error) {
+    return report(tools::exit_code::kDamaged, error);
   } catch (const std::exception& error) {
     return report(tools::exit_code::kInternal, error);
   }

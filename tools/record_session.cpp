@@ -98,7 +98,7 @@ void add_record_options(CLI::App& command, RecordOptions& o) {
 
 int record_run(MachineSetup& setup, const RunOptions& run, bool paced, int64_t rtc_start_s,
                const RecordOptions& options) {
-  const ftlog::Recording recording = ftlog::Recording::create(options.directory);
+  ftlog::Recording recording = ftlog::Recording::create(options.directory);
   ftlog::LogOptions log_options;
   log_options.sync = options.sync;
   ftlog::LogWriter log(recording.directory(), setup.description().to_text(), log_options);
@@ -118,6 +118,7 @@ int record_run(MachineSetup& setup, const RunOptions& run, bool paced, int64_t r
     result = session.run();
   }
   recorder.finish(end_reason(result.exit), result.code);
+  recording.finish();
   if (!run.save.empty()) emu::save_snapshot(setup.pc->machine(), setup.description(), run.save);
   if (!run.json.empty()) write_json(run.json, result);
   explain(result);

@@ -26,7 +26,10 @@ const std::string& checked(const std::string& directory) {
 
 ReplaySession::ReplaySession(const std::string& directory) : directory_(directory), log_(checked(directory)) {
   ftlog::LogEntry first;
-  if (!log_.next(first)) throw UsageError(fmt::format("{}: the log holds no entry: nothing to replay", directory));
+  const bool was_finished = ftlog::was_finished(directory);
+  const bool begun = log_.next(first);
+  if (!begun && was_finished) throw ftlog::cut_off(log_.tail());
+  if (!begun) throw UsageError(fmt::format("{}: the log holds no entry: nothing to replay", directory));
   const auto* start = std::get_if<ftlog::Start>(&first.payload);
   if (start == nullptr) throw UsageError(fmt::format("{}: the log does not begin with a start entry", directory));
   start_ = *start;
