@@ -124,6 +124,26 @@ bool ports_are_checked(const EngineCpu& cpu) {
   return in_v86(cpu) || current_privilege(cpu) > iopl;
 }
 
+// Instructions that read the x87 status word or MXCSR, and those that (also) replace them.
+Intercept fp_access(const Instruction& i) {
+  const unsigned reg = i.reg & 7;
+  if (i.map == 1) {
+    if (i.opcode != 0xae || !i.memory || reg > 3) return Intercept::none;
+    return reg == 0 || reg == 3 ? Intercept::fp_read : Intercept::fp_load;  // FXSAVE, FXRSTOR, LDMXCSR, STMXCSR
+  }
+  if (i.opcode == 0x9b) return Intercept::fp_read;  // FWAIT
+  if (i.memory) {
+    if (i.opcode == 0xd9 && reg == 4) return Intercept::fp_load;                // FLDENV
+    if (i.opcode == 0xd9 && reg == 6) return Intercept::fp_read;                // FNSTENV
+    if (i.opcode == 0xdd && (reg == 4 || reg == 6)) return Intercept::fp_load;  // FRSTOR, FNSAVE
+    if (i.opcode == 0xdd && reg == 7) return Intercept::fp_read;                // FNSTSW
+    return Intercept::none;
+  }
+  if (i.opcode == 0xdf && reg == 4) return Intercept::fp_read;  // FNSTSW AX
+  if (i.opcode == 0xdb && reg == 4) return Intercept::fp_load;  // FNCLEX, FNINIT
+  return Intercept::none;
+}
+
 Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
   if (i.map == 1) {
     switch (i.opcode) {
@@ -137,12 +157,13 @@ Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
       case 0x22:
         return i.reg == 8 ? Intercept::cr8 : Intercept::none;
       default:
-        return Intercept::none;
+        return fp_access(i);
     }
   }
   if (i.map != 0) return Intercept::none;
   if (is_port_io(i)) return ports_are_checked(cpu) ? Intercept::port_check : Intercept::none;
   if (i.opcode == 0xf1) return Intercept::icebp;  // the engine takes it for its own breakpoint and never comes back
+  if (i.opcode == 0x9b || (i.opcode >= 0xd8 && i.opcode <= 0xdf)) return fp_access(i);
   const bool segmented = !in_real_mode(cpu) && !in_long_mode(cpu) && !in_v86(cpu);
   if (!segmented) return Intercept::none;
   if (i.opcode == 0x9a || i.opcode == 0xea) return Intercept::far_transfer;
@@ -214,6 +235,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
     // Not behind an open bit test, whose flags could then be seen. Ahead of port I/O: INS stores too.
     if (mixed && !certainly_writes_nothing(i.map, i.opcode, i.reg, i.memory))
       shorten(open_bit_test != 0 ? open_bit_test : std::max(index, 1u));
+    if (intercept == Intercept::fp_load && !last) shorten(index + 1);
     // INTO ends a block only when it is taken.
     if ((is_port_io(i) || is_into(i)) && !last) shorten(index + 1);
     if (is_wide_exchange(i) && index > 0) shorten(index);

@@ -25,7 +25,19 @@ enum class BlockAction : uint8_t {
   resume      // one instruction that EFLAGS.RF spares its breakpoint; RF ends with it
 };
 
-enum class Intercept : uint8_t { none, msr_read, msr_write, rdpmc, cr8, port_check, far_transfer, iret, icebp };
+enum class Intercept : uint8_t {
+  none,
+  msr_read,
+  msr_write,
+  rdpmc,
+  cr8,
+  port_check,
+  far_transfer,
+  iret,
+  icebp,
+  fp_read,
+  fp_load
+};
 
 struct BlockRecord {
   // The block's instructions; beyond any count while the action is not `run`, so that one comparison finds both.

@@ -7,6 +7,7 @@
 
 #include "emu/cpu_hooks.h"
 #include "emu/cpuid.h"
+#include "emu/fp_status.h"
 #include "emu/segment_load.h"
 
 namespace understudy::emu {
@@ -96,6 +97,7 @@ void Cpu::reset() {
   cpu.fpip = cpu.fpdp = 0;
   engine_.set_x87_control(0x37f);
   engine_.set_mxcsr(0x1f80);
+  absorb_fp_flags(cpu);
   cpu.sysenter_cs = 0;
   cpu.sysenter_esp = cpu.sysenter_eip = 0;
   cpu.star = cpu.lstar = cpu.cstar = cpu.fmask = cpu.kernel_gs_base = cpu.tsc_aux = 0;
@@ -117,7 +119,7 @@ void Cpu::reset() {
 void Cpu::state_changed() {
   running_ = {};
   io_step_ = engine_step_ = own_store_step_ = Step::none;
-  passed_intercept_ = wants_engine_step_ = false;
+  passed_intercept_ = wants_engine_step_ = fp_loaded_ = false;
   engine_.limit_next_block(~0u);
   mmu_.reset();
   blocks_.reset();
@@ -157,6 +159,7 @@ void Cpu::block_entered(uint64_t pc, uint32_t size, BlockRecord* record) {
 
 void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (record->action == BlockAction::unknown) blocks_.entered_unknown(*record, pc, size);
+  settle_fp_flags();
   if (io_step_ == Step::second) {
     io_step_ = Step::none;
     mmu_.end_io();
@@ -200,8 +203,18 @@ void Cpu::pause(Pause why) {
 
 void Cpu::refresh_fast_limit() {
   const bool attention = interrupt_ || nmi_pending_ || stop_requested_ || io_step_ != Step::none ||
-                         engine_step_ != Step::none || own_store_step_ != Step::none || passed_intercept_ || stopping_;
+                         engine_step_ != Step::none || own_store_step_ != Step::none || passed_intercept_ ||
+                         fp_loaded_ || stopping_;
   fast_limit_ = attention ? 0 : limit_;
+}
+
+void Cpu::settle_fp_flags() {
+  if (!fp_loaded_) return;
+  // Not while that instruction is still to run, as after a fault that let it be tried again.
+  if (passed_intercept_) return;
+  fp_loaded_ = false;
+  absorb_fp_flags(engine_.cpu());
+  refresh_fast_limit();
 }
 
 // --- running
@@ -211,6 +224,7 @@ CpuStop Cpu::run(uint64_t limit) {
   stop_requested_ = false;
   mmu_.retry_mixed_pages();
   while (true) {
+    settle_fp_flags();
     if (stop_requested_) return CpuStop::request;
     // The limit comes before an interrupt that waits: what is done to the machine between two runs, at a count, is
     // done before the interrupt is taken there, however the run was sliced.

@@ -100,6 +100,7 @@ class Cpu {
   bool accepts_interrupt() const;
   void take_interrupt();
   void refresh_fast_limit();
+  void settle_fp_flags();
 
   void exception_raised(uint32_t vector, bool invalid_opcode);
   void handle_refusal();
@@ -149,6 +150,7 @@ class Cpu {
   bool passed_intercept_ = false;  // the next block's intercept has been looked at
   enum class Step : uint8_t { none, first, second } io_step_ = Step::none, engine_step_ = Step::none, own_store_step_ = Step::none;
   bool in_tsc_read_ = false;
+  bool fp_loaded_ = false;          // an instruction that replaces FP flags has been let through
   bool wants_engine_step_ = false;  // the next instruction is one that only the engine's own walker gets right
   std::unique_ptr<IoRegion> io_region_;
   std::vector<uint8_t> open_bus_;

@@ -5,6 +5,7 @@
 
 #include "emu/cpu.h"
 #include "emu/cpu_hooks.h"
+#include "emu/fp_status.h"
 #include "emu/io_permission.h"
 #include "emu/segment_load.h"
 #include "emu/system_calls.h"
@@ -261,6 +262,13 @@ bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
         deliver({EventKind::icebp, kVectorDb, 0, cpu.eip + opcode.length, cpu.eip});
         look_up_again(~0u);
         return true;
+      case Intercept::fp_read:
+        publish_fp_flags(cpu);
+        break;
+      case Intercept::fp_load:
+        publish_fp_flags(cpu);
+        fp_loaded_ = true;
+        break;
       case Intercept::none:
         break;
     }
