@@ -58,6 +58,16 @@ void Replayer::set_output(const ftlog::OutputMark& mark) {
   if (mark.channel < sums_.size()) sums_.set(mark.channel, {mark.total_bytes, mark.digest});
 }
 
+void Replayer::go_back(const Progress& progress) {
+  sums_ = progress.sums;
+  entry_ = progress.entry;
+  stopped_ = progress.stopped;
+  position_ = progress.position;
+  proofs_ = progress.proofs;
+  last_proven_icount_ = progress.last_proven_icount;
+  divergence_.reset();
+}
+
 ReplayStop Replayer::diverge(std::string what) {
   Divergence divergence;
   divergence.sequence = entry_ ? entry_->sequence : position_;

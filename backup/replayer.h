@@ -48,6 +48,17 @@ class Replayer {
   // Sequence of the last entry that was applied.
   uint64_t position() const { return position_; }
   uint64_t proofs() const { return proofs_; }
+  // Where the replay is, so that it can be taken up there again with a machine that is as it was (and a `next` that
+  // goes on behind the entry next_sequence() - 1).
+  struct Progress {
+    primary::OutputSums sums;
+    std::optional<ftlog::LogEntry> entry;
+    std::optional<emu::MachineStop> stopped;
+    uint64_t position = 0, proofs = 0, last_proven_icount = 0;
+    uint64_t next_sequence() const { return entry ? entry->sequence + 1 : position + 1; }
+  };
+  Progress progress() const { return {sums_, entry_, stopped_, position_, proofs_, last_proven_icount_}; }
+  void go_back(const Progress& progress);
   // For a machine that begins at a snapshot: what had left on a channel by then.
   void set_output(const ftlog::OutputMark& mark);
   // Called with each entry that has been applied.

@@ -19,7 +19,7 @@ SEED = int(os.environ.get('UNDERSTUDY_SEED', '1'))
 KILLS, FLIPS, CUTS = (50, 1000, 100) if LONG else (5, 40, 12)
 # Those that take more than a second.
 SLOW = {'cpu_bench', 'cpu_bench64', 'flags', 'flags_long', 'irq_bench', 'mmio_fuzz', 'rep', 'rep_long'}
-USAGE, DAMAGED = 2, 5
+USAGE, DAMAGED, DIVERGED = 2, 5, 5
 
 
 def require(condition, text):
@@ -212,11 +212,31 @@ def other_machines(scratch):
     print('other disks, images and memory: refused', flush=True)
 
 
+def diverging(scratch, chance):
+    directory = os.path.join(scratch, 'diverging')
+    recorded = record(directory, guest('flags'), '--memory', '16', '--state-digest', '0.1', '--snapshot-every', '150')
+    require(os.path.exists(directory + '.recorded'), f'record: {recorded.returncode}, {recorded.said}')
+    last = result(directory + '.recorded')['icount']
+    for number in range(4 if not LONG else 20):
+        # Memory that the guest does not use: the flip stays until the next digest.
+        icount, address, bit = chance.randrange(1, last), chance.randrange(8 << 20, 16 << 20), chance.randrange(8)
+        what = f'{icount}:{address:#x}:{bit}'
+        begin = chance.choice(['start', str(icount)])
+        done = understudy('replay', directory, '--from', begin, '--inject-ram-flip', what)
+        require(done.returncode == DIVERGED, f'flip {what}: exit code {done.returncode}, {done.said!r}')
+        require(f'first differ at instruction {icount}:' in done.said, f'flip {what}: {done.said}')
+        require(f'RAM page {address & ~0xfff:#x}: 1 bytes differ, the first at {address:#x}: {1 << bit:02x} in' in done.said,
+                f'flip {what}: {done.said}')
+        require(' eip ' in done.said and '  0008:' in done.said, f'flip {what}: {done.said}')
+    print('flipped bits of RAM: found where they were', flush=True)
+
+
 def main():
     chance = random.Random(SEED)
     with tempfile.TemporaryDirectory() as scratch:
         other_machines(scratch)
         damaged(scratch, chance)
+        diverging(scratch, chance)
         killed(scratch, chance)
         all_guests(scratch)
     return 0

@@ -6,10 +6,12 @@
 #include <algorithm>
 #include <charconv>
 #include <memory>
+#include <optional>
 
 #include "emu/snapshot_file.h"
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
+#include "tools/explain_divergence.h"
 #include "tools/replay_session.h"
 #include "tools/run_session.h"
 
@@ -26,7 +28,27 @@ struct ReplayCommand {
   bool verify = false;
   bool progress = isatty(STDERR_FILENO);
   uint64_t slice = 0, slice_seed = 1;
+  std::string flip;
 };
+
+// ICOUNT:ADDRESS:BIT; the address may be hexadecimal.
+std::optional<RamFlip> parse_flip(const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  RamFlip flip;
+  const char* at = text.data();
+  const char* const last = at + text.size();
+  const auto number = [&](auto& value, char behind) {
+    const bool hex = last - at > 2 && at[0] == '0' && (at[1] == 'x' || at[1] == 'X');
+    if (hex) at += 2;
+    const auto [end, error] = std::from_chars(at, last, value, hex ? 16 : 10);
+    const bool good = error == std::errc() && (behind == 0 ? end == last : end != last && *end == behind);
+    at = end + (behind != 0);
+    return good;
+  };
+  if (!number(flip.icount, ':') || !number(flip.address, ':') || !number(flip.bit, 0))
+    throw UsageError(fmt::format("--inject-ram-flip {}: want ICOUNT:ADDRESS:BIT", text));
+  return flip;
+}
 
 // An instruction count, or `word`, which stands for `meaning`.
 uint64_t parse_count(const char* option, const std::string& text, const char* word, uint64_t meaning) {
@@ -75,6 +97,8 @@ int replay(const ReplayCommand& command) {
   if (session.machine().icount() > to)
     throw UsageError(
         fmt::format("{}: begins at instruction {}, after --to {}", command.directory, session.machine().icount(), to));
+  const std::optional<RamFlip> flip = parse_flip(command.flip);
+  if (flip) session.inject(*flip);
   session.connect_serial(command.serial);
   session.slice(command.slice, command.slice_seed);
   session.show_progress(command.progress);
@@ -110,10 +134,15 @@ int replay(const ReplayCommand& command) {
       break;
     case backup::ReplayStop::diverged:
       print_divergence(*replayer.divergence());
+      explain_divergence(command.directory, *replayer.divergence(), flip);
       result.exit = RunExit::error;
       result.code = exit_code::kDiverged;
       break;
   }
+  if (flip && stop != backup::ReplayStop::diverged)
+    fmt::print(stderr, "understudy: {}: {}\n", command.directory,
+               session.injected() ? "the flipped bit made no difference to any digest: it was overwritten"
+                                  : "the replay did not pass the count of --inject-ram-flip");
   if (command.verify && result.code == 0)
     fmt::print("{}: {} instructions replayed, {} state digests equal{}\n", command.directory, result.icount,
                replayer.proofs(), stop == backup::ReplayStop::ended ? ", to the recording's end" : "");
@@ -152,6 +181,9 @@ void add_replay_command(CLI::App& app, std::function<void(std::function<int()>)>
   sub->add_option("--slice", command->slice,
                   "Stop and go on at random counts at most N apart: changes nothing, for tests")
       ->type_name("N");
+  sub->add_option("--inject-ram-flip", command->flip,
+                  "Turn one bit of the guest's RAM over at this count: a test of what finds divergences")
+      ->type_name("ICOUNT:ADDRESS:BIT");
   sub->add_option("--slice-seed", command->slice_seed, "Seed of those counts")->type_name("N");
   sub->callback([command, then] { then([command] { return replay(*command); }); });
 }

@@ -109,7 +109,37 @@ void ReplaySession::slice(uint64_t most, uint64_t seed) {
   slice_state_ = seed;
 }
 
+void ReplaySession::inject(const RamFlip& flip) {
+  if (!machine().memory().is_ram(flip.address) || flip.bit > 7)
+    throw UsageError(
+        fmt::format("--inject-ram-flip: there is no bit {} of a RAM byte at {:#x}", flip.bit, flip.address));
+  flip_ = flip;
+}
+
+ReplaySession::Mark ReplaySession::mark() {
+  if (!keeper_) keeper_.emplace(machine());
+  return {keeper_->take(), replayer_->progress(), injected_};
+}
+
+void ReplaySession::go_back(const Mark& mark) {
+  keeper_->restore(mark.machine);
+  replayer_->go_back(mark.progress);
+  injected_ = mark.injected;
+  first_.reset();
+  log_.seek_sequence(mark.progress.next_sequence());
+}
+
 backup::ReplayStop ReplaySession::run_to(uint64_t icount) {
+  if (!flip_ || injected_ || icount < flip_->icount || machine().icount() > flip_->icount) return run_on(icount);
+  const backup::ReplayStop stop = run_on(flip_->icount);
+  if (stop != backup::ReplayStop::limit || machine().icount() != flip_->icount) return stop;
+  const auto byte = static_cast<uint8_t>(*machine().memory().bytes_at(flip_->address) ^ 1u << flip_->bit);
+  machine().memory().store(flip_->address, {&byte, 1});
+  injected_ = true;
+  return icount == flip_->icount ? stop : run_on(icount);
+}
+
+backup::ReplayStop ReplaySession::run_on(uint64_t icount) {
   started_ = shown_ = HostClock::now();
   started_icount_ = machine().icount();
   while (true) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backup/replayer.h"
+#include "emu/memory_snapshot.h"
 #include "ftlog/log_reader.h"
 #include "tools/machine_setup.h"
 #include "tools/run_options.h"
@@ -16,6 +17,12 @@
 #include "tools/wakeup.h"
 
 namespace understudy::tools {
+
+// A bit of RAM that turns over when the machine reaches a count: a test of what finds divergences.
+struct RamFlip {
+  uint64_t icount = 0, address = 0;
+  unsigned bit = 0;
+};
 
 class ReplaySession {
  public:
@@ -28,6 +35,19 @@ class ReplaySession {
   // Chops the replay into random slices of at most `most` instructions: changes nothing, for tests.
   void slice(uint64_t most, uint64_t seed);
   void show_progress(bool show) { progress_ = show; }
+
+  // Throws UsageError for an address outside of RAM.
+  void inject(const RamFlip& flip);
+  bool injected() const { return injected_; }
+
+  // A point to which this session can go back.
+  struct Mark {
+    emu::MemorySnapshot machine;
+    backup::Replayer::Progress progress;
+    bool injected = false;
+  };
+  Mark mark();
+  void go_back(const Mark& mark);
 
   // Begins at the newest snapshot at or before `icount`, if there is one after power-on. Before anything is replayed.
   // Throws SnapshotError, or UsageError for a snapshot file that is not the recorded one.
@@ -53,6 +73,7 @@ class ReplaySession {
   void survey();
   void enter(const ftlog::LogEntry& snapshot);
   void show(bool last);
+  backup::ReplayStop run_on(uint64_t icount);
 
   std::string directory_;
   ftlog::LogReader log_;
@@ -65,6 +86,9 @@ class ReplaySession {
   std::vector<ftlog::LogEntry> snapshots_;
   Wakeup wakeup_;
   std::unique_ptr<SerialBackend> serial_;
+  std::optional<RamFlip> flip_;
+  bool injected_ = false;
+  std::optional<emu::SnapshotKeeper> keeper_;
   bool progress_ = false;
   uint64_t slice_ = 0, slice_state_ = 0;
   HostClock::time_point started_, shown_;

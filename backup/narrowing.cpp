@@ -1,0 +1,74 @@
+#include "backup/narrowing.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace understudy::backup {
+
+namespace {
+
+bool equal(emu::Machine& left, emu::Machine& right) {
+  return left.icount() == right.icount() && left.now_ns() == right.now_ns() && left.digest() == right.digest();
+}
+
+std::vector<uint8_t> archive(emu::Machine& machine) {
+  emu::StateWriter writer;
+  machine.visit_state(writer);
+  return writer.finish();
+}
+
+void compare_ram(emu::PhysicalMemory& left, emu::PhysicalMemory& right, FirstDifference& difference) {
+  const uint8_t* const a = left.ram();
+  const uint8_t* const b = right.ram();
+  for (uint64_t page = 0; page < std::min(left.ram_size(), right.ram_size()); page += emu::kPageSize) {
+    if (std::memcmp(a + page, b + page, emu::kPageSize) == 0) continue;
+    if (++difference.page_count > FirstDifference::kMaxPages) continue;
+    RamPageDifference one;
+    for (uint64_t at = page; at < page + emu::kPageSize; ++at)
+      if (a[at] != b[at] && one.bytes++ == 0) one.address = at, one.left = a[at], one.right = b[at];
+    difference.pages.push_back(one);
+  }
+}
+
+FirstDifference describe(emu::Machine& left, emu::Machine& right, uint64_t icount, bool equal_before) {
+  FirstDifference difference;
+  difference.icount = icount;
+  difference.equal_before = equal_before;
+  difference.fields = emu::state_diff(archive(left), archive(right));
+  compare_ram(left.memory(), right.memory(), difference);
+  return difference;
+}
+
+}  // namespace
+
+std::optional<FirstDifference> narrow(NarrowableReplay& left, NarrowableReplay& right, uint64_t low, uint64_t high) {
+  const auto run_to = [&](uint64_t icount) {
+    left.run_to(icount);
+    right.run_to(icount);
+    return equal(left.machine(), right.machine());
+  };
+  const auto hold = [&] {
+    left.hold();
+    right.hold();
+  };
+  if (!run_to(low)) return describe(left.machine(), right.machine(), low, false);
+  hold();
+  if (run_to(high)) return std::nullopt;
+  while (high - low > 1) {
+    left.go_back();
+    right.go_back();
+    const uint64_t middle = low + (high - low) / 2;
+    if (run_to(middle)) {
+      low = middle;
+      hold();
+    } else {
+      high = middle;
+    }
+  }
+  left.go_back();
+  right.go_back();
+  run_to(high);
+  return describe(left.machine(), right.machine(), high, true);
+}
+
+}  // namespace understudy::backup
