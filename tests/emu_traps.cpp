@@ -1,0 +1,485 @@
+// The engine's known traps, one case each, on a real machine that runs a few bytes of machine code. Each case fails
+// when what the CPU does about its trap is taken out.
+#include <doctest/doctest.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "emu/machine.h"
+#include "tests/code_rig.h"
+
+namespace {
+
+using namespace understudy::emu;
+using understudy::tests::CodeRig;
+using Mode = CodeRig::Mode;
+
+using MakeRig = std::function<std::unique_ptr<CodeRig>()>;
+
+// Whole, one instruction at a time, and stopped once at each count on the way: the same state at each count that two
+// of them visit. Returns the count at the end.
+uint64_t same_however_sliced(const MakeRig& make) {
+  const auto whole = make();
+  CHECK(whole->run() == MachineStop::halted);
+  const uint64_t end = whole->icount();
+  REQUIRE(end < 1000);
+  const Digest last = whole->machine.digest();
+  const auto steps = make();
+  std::vector<Digest> digests;
+  std::vector<uint64_t> rips;
+  for (uint64_t n = 1; n <= end; ++n) {
+    steps->run(n);
+    CHECK(steps->icount() == n);
+    digests.push_back(steps->machine.digest());
+    rips.push_back(steps->rip());
+  }
+  steps->run();
+  CHECK(steps->icount() == end);
+  CHECK(steps->machine.digest() == last);
+  for (uint64_t n = 1; n < end; ++n) {
+    CAPTURE(n);
+    const auto stopped = make();
+    CHECK(stopped->run(n) == MachineStop::limit);
+    CHECK(stopped->icount() == n);
+    CHECK(stopped->rip() == rips[n - 1]);
+    CHECK(stopped->machine.digest() == digests[n - 1]);
+    stopped->run();
+    CHECK(stopped->machine.digest() == last);
+  }
+  return end;
+}
+
+TEST_CASE("trap 1: CMPXCHG8B in the middle of a block keeps the flags set before it") {
+  for (const bool equal : {false, true}) {
+    CAPTURE(equal);
+    CodeRig rig(Mode::flat32);
+    // mov al, 80; add al, 80 (OF, CF, PF, ZF); cmpxchg8b [kData]; pushf; pop esi; hlt
+    rig.poke(CodeRig::kCode, {0xb0, 0x80, 0x04, 0x80, 0x0f, 0xc7, 0x0d, 0x00, 0x00, 0x02, 0x00, 0x9c, 0x5e, 0xf4});
+    rig.put<uint64_t>(CodeRig::kData, equal ? 0 : 0x1122334455667788);
+    rig.start(CodeRig::kCode, false, eflags::kId | eflags::kReserved1);
+    CHECK(rig.run() == MachineStop::halted);
+    const uint32_t expected =
+        eflags::kCf | eflags::kOf | eflags::kPf | eflags::kId | eflags::kReserved1 | (equal ? eflags::kZf : 0);
+    CHECK(rig.reg(kRsi) == expected);
+    CHECK(rig.reg(kRax) == (equal ? 0 : 0x55667788));
+  }
+}
+
+TEST_CASE("trap 2: code modified through a mapping that forbids execution") {
+  CodeRig rig(Mode::long64);
+  constexpr uint32_t kFunction = 0x40000, kAlias = 0x50000;
+  rig.map(kAlias, kFunction, 0x8000000000000003);
+  rig.poke(kFunction, {0xb8, 1, 0, 0, 0, 0xc3});  // mov eax, 1; ret
+  // call function; mov ebx, eax; mov byte [alias + 1], 2; call function; hlt
+  rig.poke(CodeRig::kCode, {0xe8, 0xfb, 0xff, 0x02, 0x00, 0x89, 0xc3, 0xc6, 0x04, 0x25, 0x01,
+                            0x00, 0x05, 0x00, 0x02, 0xe8, 0xec, 0xff, 0x02, 0x00, 0xf4});
+  rig.start();
+  CHECK(rig.run() == MachineStop::halted);
+  CHECK(rig.reg(kRbx) == 1);
+  CHECK(rig.reg(kRax) == 2);
+}
+
+TEST_CASE("trap 2: REP MOVSB onto the page that it runs in, through a mapping that forbids execution") {
+  const auto make = [] {
+    auto rig = std::make_unique<CodeRig>(Mode::long64);
+    constexpr uint32_t kAlias = 0x50000;
+    rig->map(kAlias, CodeRig::kCode, 0x8000000000000003);
+    rig->poke(CodeRig::kData, {0xb8, 2, 0, 0, 0});
+    // mov esi, kData; mov edi, alias + 11h; mov ecx, 5; rep movsb; 11: mov eax, 1; hlt
+    rig->poke(CodeRig::kCode, {0xbe, 0x00, 0x00, 0x02, 0x00, 0xbf, 0x11, 0x00, 0x05, 0x00, 0xb9, 0x05,
+                               0x00, 0x00, 0x00, 0xf3, 0xa4, 0xb8, 0x01, 0x00, 0x00, 0x00, 0xf4});
+    rig->start();
+    return rig;
+  };
+  const auto rig = make();
+  CHECK(rig->run() == MachineStop::halted);
+  CHECK(rig->reg(kRax) == 2);
+  CHECK(rig->reg(kRcx) == 0);
+  CHECK(rig->icount() == same_however_sliced(make));
+}
+
+TEST_CASE("trap 3: a device's DMA and a write between runs reach code that has run") {
+  CodeRig rig(Mode::flat32);
+  constexpr uint32_t kFunction = 0x40000;
+  rig.poke(kFunction, {0xb8, 1, 0, 0, 0, 0xc3});
+  // call function; mov ebx, eax; out 10h, al; call function; mov ecx, eax; mov eax, 11h; nop; hlt
+  rig.poke(CodeRig::kCode, {0xe8, 0xfb, 0xff, 0x02, 0x00, 0x89, 0xc3, 0xe6, 0x10, 0xe8, 0xf2, 0xff,
+                            0x02, 0x00, 0x89, 0xc1, 0xb8, 0x11, 0x00, 0x00, 0x00, 0x90, 0xf4});
+  rig.on_access = [&](uint64_t) {
+    rig.poke(kFunction + 1, {2});
+    rig.poke(CodeRig::kCode + 0x11, {0x22});  // behind the OUT, in its own page
+  };
+  rig.start();
+  CHECK(rig.run() == MachineStop::halted);
+  CHECK(rig.reg(kRbx) == 1);
+  CHECK(rig.reg(kRcx) == 2);
+  CHECK(rig.reg(kRax) == 0x22);
+
+  CodeRig between(Mode::flat32);
+  // again: mov eax, 1; jmp again
+  between.poke(CodeRig::kCode, {0xb8, 1, 0, 0, 0, 0xeb, 0xf9});
+  between.start();
+  between.run(10);
+  between.poke(CodeRig::kCode + 1, {2});
+  between.run(12);
+  CHECK(between.reg(kRax) == 2);
+}
+
+TEST_CASE("trap 4: an access to a device happens once, and a stop in it is exact") {
+  struct Access {
+    const char* what;
+    std::vector<uint8_t> code;
+    unsigned reads, writes;
+  };
+  const Access accesses[] = {
+      {"mov eax, [device]", {0xa1, 0, 0, 0x80, 0}, 1, 0},
+      {"mov [device], eax", {0xa3, 0, 0, 0x80, 0}, 0, 1},
+      {"inc dword [device]", {0xff, 0x05, 0, 0, 0x80, 0}, 1, 1},
+      {"xchg [device], eax", {0x87, 0x05, 0, 0, 0x80, 0}, 1, 1},
+      {"push dword [device]", {0xff, 0x35, 0, 0, 0x80, 0}, 1, 0},
+  };
+  for (const Access& access : accesses) {
+    CAPTURE(access.what);
+    CodeRig rig(Mode::flat32);
+    // mov [kData], eax; mov edx, [kData]; inc ecx; ACCESS; inc ecx; mov [kData], ecx; hlt
+    std::vector<uint8_t> code{0xa3, 0, 0, 2, 0, 0x8b, 0x15, 0, 0, 2, 0, 0x41};
+    code.insert(code.end(), access.code.begin(), access.code.end());
+    const uint64_t behind = CodeRig::kCode + code.size();
+    for (const uint8_t byte : {0x41, 0x89, 0x0d, 0x00, 0x00, 0x02, 0x00, 0xf4}) code.push_back(byte);
+    rig.machine.memory().store(CodeRig::kCode, code);
+    uint64_t seen_at = 0;
+    rig.on_access = [&](uint64_t) {
+      seen_at = rig.machine.cpu().executing_icount();
+      rig.machine.stop_with(MachineStop::asked);
+    };
+    rig.start();
+    CHECK(rig.run() == MachineStop::asked);
+    CHECK(rig.reads == access.reads);
+    CHECK(rig.writes == access.writes);
+    CHECK(seen_at == 3);
+    CHECK(rig.icount() == 4);
+    CHECK(rig.rip() == behind);
+    CHECK(rig.reg(kRcx) == 1);
+    CHECK(rig.run() == MachineStop::halted);
+    CHECK(rig.icount() == 7);
+    CHECK(rig.reads == access.reads);
+    CHECK(rig.writes == access.writes);
+  }
+}
+
+TEST_CASE("trap 5: a stop in IN, OUT, INS and OUTS is exact") {
+  const std::vector<uint8_t> accesses[] = {{0xe4, 0x10}, {0xe6, 0x10},      {0xec}, {0xef}, {0x6c},
+                                           {0x6e},       {0x66, 0xe5, 0x10}};
+  for (const auto& access : accesses) {
+    CAPTURE(static_cast<unsigned>(access[0]));
+    CodeRig rig(Mode::flat32);
+    // mov edx, 10h; mov esi, kData; mov edi, esi; ACCESS; inc ecx; inc ecx; mov [kData], ecx; hlt
+    std::vector<uint8_t> code{0xba, 0x10, 0, 0, 0, 0xbe, 0, 0, 2, 0, 0x89, 0xf7};
+    code.insert(code.end(), access.begin(), access.end());
+    const uint64_t behind = CodeRig::kCode + code.size();
+    for (const uint8_t byte : {0x41, 0x41, 0x89, 0x0d, 0x00, 0x00, 0x02, 0x00, 0xf4}) code.push_back(byte);
+    rig.machine.memory().store(CodeRig::kCode, code);
+    rig.on_access = [&](uint64_t) { rig.machine.stop_with(MachineStop::asked); };
+    rig.start();
+    CHECK(rig.run() == MachineStop::asked);
+    CHECK(rig.reads + rig.writes == 1);
+    CHECK(rig.icount() == 4);
+    CHECK(rig.rip() == behind);
+    CHECK(rig.reg(kRcx) == 0);
+    CHECK(rig.run() == MachineStop::halted);
+    CHECK(rig.icount() == 8);
+    CHECK(rig.reads + rig.writes == 1);
+  }
+}
+
+TEST_CASE("trap 6: IN and OUT at CPL 3 ask IOPL and the bitmap of the TSS") {
+  for (const bool allowed_by_iopl : {false, true}) {
+    for (const bool allowed_by_bitmap : {false, true}) {
+      for (const std::vector<uint8_t>& access : {std::vector<uint8_t>{0xe4, 0x10}, {0xe7, 0x10}, {0xed}, {0x6e}}) {
+        CAPTURE(allowed_by_iopl);
+        CAPTURE(allowed_by_bitmap);
+        CAPTURE(static_cast<unsigned>(access[0]));
+        CodeRig rig(Mode::flat32);
+        // mov edx, 10h; mov esi, kData; ACCESS; ud2
+        std::vector<uint8_t> code{0xba, 0x10, 0, 0, 0, 0xbe, 0, 0, 2, 0};
+        code.insert(code.end(), access.begin(), access.end());
+        code.push_back(0x0f);
+        code.push_back(0x0b);
+        rig.machine.memory().store(CodeRig::kCode, code);
+        if (allowed_by_bitmap) rig.put<uint8_t>(CodeRig::kTss + 0x68 + CodeRig::kPort / 8, 0xf0);
+        rig.start(CodeRig::kCode, true, eflags::kReserved1 | (allowed_by_iopl ? eflags::kIopl : 0));
+        CHECK(rig.run() == MachineStop::halted);
+        const bool allowed = allowed_by_iopl || allowed_by_bitmap;
+        CHECK(rig.vector() == (allowed ? 6 : 13));
+        CHECK(rig.reads + rig.writes == (allowed ? 1u : 0u));
+        if (!allowed) {
+          CHECK(rig.stack(0) == 0);
+          CHECK(rig.stack(1) == CodeRig::kCode + 10);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("trap 6: RDPMC is #GP at every privilege") {
+  for (const bool ring3 : {false, true}) {
+    CodeRig rig(Mode::flat32);
+    rig.poke(CodeRig::kCode, {0x90, 0x0f, 0x33, 0xf4});
+    rig.start(CodeRig::kCode, ring3);
+    CHECK(rig.run() == MachineStop::halted);
+    CHECK(rig.vector() == 13);
+    CHECK(rig.stack(0) == 0);
+    CHECK(rig.stack(1) == CodeRig::kCode + 1);
+    CHECK(rig.icount() == 2);  // NOP, and the handler's HLT
+  }
+}
+
+TEST_CASE("trap 7: a second and a third contributory fault are themselves, not #DF and a shutdown") {
+  CodeRig rig(Mode::flat32);
+  // mov eax, 77h; mov ds, eax five times; hlt
+  rig.poke(CodeRig::kCode, {0xb8, 0x77, 0x77, 0, 0, 0x8e, 0xd8, 0x8e, 0xd8, 0x8e, 0xd8, 0x8e, 0xd8, 0x8e, 0xd8, 0xf4});
+  // inc ecx; add dword [esp+4], 2; add esp, 4; iret
+  rig.poke(CodeRig::kHandlers + 16 * 13, {0x41, 0x83, 0x44, 0x24, 0x04, 0x02, 0x83, 0xc4, 0x04, 0xcf});
+  rig.start();
+  CHECK(rig.run() == MachineStop::halted);
+  CHECK(rig.reg(kRcx) == 5);
+  CHECK(rig.rip() == CodeRig::kCode + 16);
+  CHECK(rig.icount() == 1 + 5 * 4 + 1);
+}
+
+TEST_CASE("trap 8: a fetch fault on an instruction that straddles two pages") {
+  for (const bool first : {false, true}) {
+    CAPTURE(first);
+    const auto make = [first] {
+      auto rig = std::make_unique<CodeRig>(Mode::paged32);
+      constexpr uint32_t kPage = 0x40000;
+      rig->map(kPage + 0x1000, 0, 0);
+      rig->poke(kPage + 0xffc, {0x41, 0x41, 0xb8, 0x01});  // inc ecx; inc ecx; mov eax, 1
+      rig->start(kPage + (first ? 0xffe : 0xffc));
+      return rig;
+    };
+    const auto rig = make();
+    CHECK(rig->run() == MachineStop::halted);
+    CHECK(rig->vector() == 14);
+    CHECK(rig->stack(0) == 0);
+    CHECK(rig->stack(1) == 0x40ffe);
+    CHECK(rig->machine.cpu().engine().cpu().cr[2] == 0x41000);
+    CHECK(rig->reg(kRcx) == (first ? 0 : 2));
+    CHECK(rig->icount() == (first ? 1 : 3));
+    CHECK(same_however_sliced(make) == rig->icount());
+  }
+}
+
+TEST_CASE("trap 10: REP counts one for each iteration, wherever it is stopped") {
+  for (const uint8_t iterations : {0, 1, 2, 5}) {
+    CAPTURE(static_cast<unsigned>(iterations));
+    const auto make = [iterations] {
+      auto rig = std::make_unique<CodeRig>(Mode::flat32);
+      // mov ecx, n; mov edi, kData; inc edx; rep stosb; inc edx; hlt
+      rig->poke(CodeRig::kCode, {0xb9, iterations, 0, 0, 0, 0xbf, 0, 0, 2, 0, 0x42, 0xf3, 0xaa, 0x42, 0xf4});
+      rig->start();
+      return rig;
+    };
+    // A REP that ends also counts the look that finds ECX zero.
+    CHECK(same_however_sliced(make) == 3u + iterations + 1 + 2);
+  }
+}
+
+TEST_CASE("traps 9 and 10: counts around a store to the running block") {
+  const auto make = [] {
+    auto rig = std::make_unique<CodeRig>(Mode::flat32);
+    // inc ecx; mov byte [changed + 1], 22h; inc ecx; inc ecx; nop; changed: mov eax, 11h; inc ecx; hlt
+    rig->poke(CodeRig::kCode, {0x41, 0xc6, 0x05, 0x0c, 0x00, 0x01, 0x00, 0x22, 0x41, 0x41, 0x90, 0xb8, 0x11, 0x00, 0x00,
+                               0x00, 0x41, 0xf4});
+    rig->start();
+    return rig;
+  };
+  const auto rig = make();
+  rig->run();
+  CHECK(rig->reg(kRax) == 0x22);
+  CHECK(rig->reg(kRcx) == 4);
+  CHECK(rig->icount() == 8);
+  CHECK(same_however_sliced(make) == 8);
+}
+
+TEST_CASE("trap 12: a block that a limit cuts short counts what ran, as stepping does") {
+  const auto make = [] {
+    auto rig = std::make_unique<CodeRig>(Mode::flat32);
+    // mov ecx, 3; again: inc eax; add edx, eax; push edx; pop ebx; dec ecx; jnz again; hlt
+    rig->poke(CodeRig::kCode, {0xb9, 3, 0, 0, 0, 0x40, 0x01, 0xc2, 0x52, 0x5b, 0x49, 0x75, 0xf8, 0xf4});
+    rig->start();
+    return rig;
+  };
+  CHECK(same_however_sliced(make) == 1 + 3 * 6 + 1);
+}
+
+TEST_CASE("trap 13: an OUT that sets a timer shortens the run that is under way") {
+  CodeRig rig(Mode::flat32);
+  uint64_t fired_at = 0, fired_ns = 0, due = 0;
+  const auto timer = rig.machine.events().add("timer", [&](uint64_t due_ns) {
+    fired_ns = due_ns;
+    fired_at = rig.icount();
+  });
+  rig.on_access = [&](uint64_t) {
+    due = rig.machine.time().now_ns() + 5000;
+    rig.machine.events().schedule(timer, due);
+  };
+  // out 10h, al; again: inc ecx; jmp again
+  rig.poke(CodeRig::kCode, {0xe6, 0x10, 0x41, 0xeb, 0xfd});
+  rig.start();
+  CHECK(rig.run(100000) == MachineStop::limit);
+  CHECK(fired_ns == due);
+  CHECK(fired_at == rig.machine.time().icount_at(due));
+  CHECK(fired_at < 5000);
+}
+
+TEST_CASE("trap 16: RDTSC is virtual time, and RDTSCP is not there") {
+  CodeRig rig(Mode::flat32);
+  // nop; rdtsc; mov ebx, eax; mov ecx, edx; nop; rdtsc; hlt
+  rig.poke(CodeRig::kCode, {0x90, 0x0f, 0x31, 0x89, 0xc3, 0x89, 0xd1, 0x90, 0x0f, 0x31, 0xf4});
+  rig.start();
+  CHECK(rig.run() == MachineStop::halted);
+  CHECK(rig.reg(kRbx) == rig.machine.time().ns_at(1) * 3);
+  CHECK(rig.reg(kRcx) == 0);
+  CHECK(rig.reg(kRax) == rig.machine.time().ns_at(5) * 3);
+
+  CodeRig with_id(Mode::flat32);
+  with_id.poke(CodeRig::kCode, {0x90, 0x0f, 0x01, 0xf9, 0xf4});
+  with_id.start();
+  CHECK(with_id.run() == MachineStop::halted);
+  CHECK(with_id.vector() == 6);
+}
+
+TEST_CASE("undefined flags of bit tests do not depend on where a run was cut") {
+  for (const uint8_t condition : {0x90, 0x91, 0x9a, 0x98}) {  // SETO, SETNO, SETP, SETS
+    CAPTURE(static_cast<unsigned>(condition));
+    const auto make = [condition] {
+      auto rig = std::make_unique<CodeRig>(Mode::flat32);
+      // mov al, 7f; add al, al; bt eax, 3; SETcc bl; add cl, 7f; bts eax, edx; jo +1; inc esi; pushf; pop edi; hlt
+      rig->poke(CodeRig::kCode, {0xb0, 0x7f, 0x00, 0xc0, 0x0f, 0xba, 0xe0, 0x03, 0x0f, condition, 0xc3, 0x80,
+                                 0xc1, 0x7f, 0x0f, 0xab, 0xd0, 0x70, 0x01, 0x46, 0x9c, 0x5f,      0xf4});
+      rig->start();
+      return rig;
+    };
+    same_however_sliced(make);
+  }
+}
+
+TEST_CASE("ICEBP is a #DB trap behind itself") {
+  const auto make = [] {
+    auto rig = std::make_unique<CodeRig>(Mode::flat32);
+    rig->poke(CodeRig::kCode, {0x90, 0xf1, 0x41, 0xf4});
+    rig->poke(CodeRig::kHandlers + 16, {0x42, 0xcf});  // inc edx; iret
+    rig->start();
+    return rig;
+  };
+  const auto rig = make();
+  CHECK(rig->run() == MachineStop::halted);
+  CHECK(rig->reg(kRdx) == 1);
+  CHECK(rig->reg(kRcx) == 1);
+  CHECK(rig->rip() == CodeRig::kCode + 4);
+  CHECK(rig->icount() == 6);
+  CHECK(same_however_sliced(make) == 6);
+}
+
+// A far JMP whose descriptor table, and TSS, nobody has touched since CR3 was loaded.
+TEST_CASE("trap A: far JMP to a code segment and to a TSS through TLB misses") {
+  for (const bool task : {false, true}) {
+    CAPTURE(task);
+    constexpr uint32_t kTarget = 0x60000, kTss2 = 0x70000;
+    const auto make = [task] {
+      auto rig = std::make_unique<CodeRig>(Mode::paged32);
+      // mov eax, cr3; mov cr3, eax; jmp far selector:kTarget
+      rig->poke(CodeRig::kCode, {0x0f, 0x20, 0xd8, 0x0f, 0x22, 0xd8, 0xea, 0x00, 0x00, 0x06, 0x00,
+                                 task ? uint8_t{CodeRig::kSpare} : uint8_t{CodeRig::kCode0}, 0x00});
+      rig->poke(kTarget, {0x41, 0xf4});
+      rig->descriptor(CodeRig::kSpare, kTss2, 0x67, 0x89, 0);
+      rig->put<uint32_t>(kTss2 + 0x1c, CodeRig::kTables);
+      rig->put<uint32_t>(kTss2 + 0x20, kTarget);
+      rig->put<uint32_t>(kTss2 + 0x24, 2);
+      rig->put<uint32_t>(kTss2 + 0x2c, 0x10);  // ECX
+      rig->put<uint32_t>(kTss2 + 0x38, CodeRig::kStack);
+      for (uint32_t i = 0; i < 6; ++i)
+        rig->put<uint16_t>(kTss2 + 0x48 + 4 * i, i == 1 ? CodeRig::kCode0 : CodeRig::kData0);
+      rig->start();
+      return rig;
+    };
+    const auto rig = make();
+    CHECK(rig->run() == MachineStop::halted);
+    CHECK(rig->rip() == kTarget + 2);
+    CHECK(rig->reg(kRcx) == (task ? 0x11 : 1));
+    CHECK(rig->icount() == 5);
+    if (task) {
+      CHECK(rig->get<uint8_t>(CodeRig::kGdt + CodeRig::kSpare + 5) == 0x8b);
+      CHECK(rig->get<uint8_t>(CodeRig::kGdt + CodeRig::kTssSelector + 5) == 0x89);
+      CHECK(rig->get<uint32_t>(CodeRig::kTss + 0x20) == CodeRig::kCode + 13);
+    }
+    CHECK(same_however_sliced(make) == 5);
+  }
+}
+
+TEST_CASE("A20: with the gate closed, stores, loads and code above 1 MiB wrap") {
+  for (const bool open : {false, true}) {
+    CAPTURE(open);
+    CodeRig rig(Mode::flat32);
+    constexpr uint32_t kLow = 0x40000, kHigh = 0x140000;
+    rig.poke(kLow, {0xb8, 1, 0, 0, 0, 0xc3});
+    rig.poke(kHigh, {0xb8, 2, 0, 0, 0, 0xc3});
+    // mov eax, kHigh; call eax; mov dword [kHigh + 100h], 5; mov ecx, [kLow + 100h]; hlt
+    rig.poke(CodeRig::kCode, {0xb8, 0x00, 0x00, 0x14, 0x00, 0xff, 0xd0, 0xc7, 0x05, 0x00, 0x01, 0x14,
+                              0x00, 0x05, 0x00, 0x00, 0x00, 0x8b, 0x0d, 0x00, 0x01, 0x04, 0x00, 0xf4});
+    rig.start();
+    rig.machine.cpu().mmu().set_a20(open);
+    CHECK(rig.run() == MachineStop::halted);
+    CHECK(rig.reg(kRax) == (open ? 2 : 1));
+    CHECK(rig.reg(kRcx) == (open ? 0 : 5));
+    CHECK(rig.get<uint32_t>(kHigh + 0x100) == (open ? 5 : 0));
+  }
+}
+
+TEST_CASE("#DF reaches a working handler, with error code 0") {
+  CodeRig rig(Mode::flat32);
+  rig.gate(13, false);
+  // inc ecx; mov eax, 77h; mov ds, eax: #GP, whose gate is absent
+  rig.poke(CodeRig::kCode, {0x41, 0xb8, 0x77, 0x77, 0, 0, 0x8e, 0xd8, 0xf4});
+  rig.start();
+  CHECK(rig.run() == MachineStop::halted);
+  CHECK(rig.vector() == 8);
+  CHECK(rig.stack(0) == 0);
+  CHECK(rig.stack(1) == CodeRig::kCode + 6);
+  CHECK(rig.icount() == 3);
+}
+
+TEST_CASE("#DF that cannot be delivered is a reset") {
+  CodeRig rig(Mode::flat32);
+  rig.gate(13, false);
+  rig.gate(8, false);
+  rig.poke(CodeRig::kCode, {0xb8, 0x77, 0x77, 0, 0, 0x8e, 0xd8, 0xf4});
+  rig.start();
+  CHECK(rig.run() == MachineStop::reset);
+}
+
+TEST_CASE("a full table of blocks and a full buffer of translated code change nothing") {
+  CodeRig rig(Mode::flat32);
+  constexpr uint32_t kFirst = 0x100000, kBlocks = 530000, kAgain = 5000;
+  // kBlocks jumps to what follows; then dec ecx; jz +5; jmp to the last kAgain of them; hlt
+  std::vector<uint8_t> code;
+  for (uint32_t i = 0; i < kBlocks; ++i) {
+    code.push_back(0xeb);
+    code.push_back(0x00);
+  }
+  const auto back = static_cast<uint32_t>(-static_cast<int32_t>(2 * kAgain + 8));
+  for (const uint8_t byte : {uint8_t{0x49}, uint8_t{0x74}, uint8_t{0x05}, uint8_t{0xe9}}) code.push_back(byte);
+  for (unsigned shift = 0; shift < 32; shift += 8) code.push_back(static_cast<uint8_t>(back >> shift));
+  code.push_back(0xf4);
+  rig.machine.memory().store(kFirst, code);
+  rig.start(kFirst);
+  rig.machine.cpu().engine().cpu().regs[kRcx] = 2;
+  CHECK(rig.run(10'000'000) == MachineStop::halted);
+  CHECK(rig.reg(kRcx) == 0);
+  CHECK(rig.icount() == kBlocks + 2 + 1 + kAgain + 2 + 1);
+  CHECK(rig.machine.cpu().blocks().blocks_translated() > kBlocks);
+}
+
+}  // namespace
