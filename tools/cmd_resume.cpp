@@ -33,6 +33,8 @@ RunOptions with_ends(const RunOptions& machine, const RunOptions& live) {
   options.floppy = machine.floppy;
   options.nic = machine.nic;
   options.mac = machine.mac;
+  options.nic_rom = machine.nic_rom;
+  options.stand_ins = machine.stand_ins;
   options.flat = machine.flat;
   options.bios = machine.bios;
   options.linux_64bit_entry = machine.linux_64bit_entry;

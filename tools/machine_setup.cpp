@@ -5,6 +5,8 @@
 #include <xxhash.h>
 
 #include <charconv>
+#include <map>
+#include <set>
 #include <span>
 
 #include "devices/option_rom.h"
@@ -43,6 +45,22 @@ HostDiskImage::Mode image_mode(DiskMode mode) {
   return HostDiskImage::Mode::kSnapshot;
 }
 
+// Where the files are that the options name, and which of them were asked for.
+class FileFinder {
+ public:
+  explicit FileFinder(const RunOptions& options) : stand_ins_(options.stand_ins) {}
+  const std::string& operator()(const std::string& path) {
+    used_.insert(path);
+    const auto found = stand_ins_.find(path);
+    return found == stand_ins_.end() ? path : found->second;
+  }
+  const std::set<std::string>& used() const { return used_; }
+
+ private:
+  const std::map<std::string, std::string>& stand_ins_;
+  std::set<std::string> used_;
+};
+
 std::vector<uint8_t> firmware_file(const std::string& path,
                                    const char* hint = "Debian's package seabios has it; --bios names another") {
   try {
@@ -52,10 +70,11 @@ std::vector<uint8_t> firmware_file(const std::string& path,
   }
 }
 
-std::vector<uint8_t> nic_rom(const RunOptions& options) {
+std::vector<uint8_t> nic_rom(const RunOptions& options, FileFinder& find) {
   if (options.nic_rom == "none") return {};
   const std::string path = !options.nic_rom.empty() ? options.nic_rom : options.nic == "virtio" ? kVirtioRom : kNe2kRom;
-  std::vector<uint8_t> rom = firmware_file(path, "Debian's package ipxe-qemu has it; --nic-rom names another, or none");
+  std::vector<uint8_t> rom =
+      firmware_file(find(path), "Debian's package ipxe-qemu has it; --nic-rom names another, or none");
   try {
     devices::option_rom_for(rom, 0, 0);
   } catch (const std::runtime_error& error) {
@@ -119,7 +138,7 @@ struct Files {
   BootDevice first = BootDevice::disk;
 };
 
-Files sort_files(const RunOptions& options) {
+Files sort_files(const RunOptions& options, FileFinder& find) {
   Files files;
   files.disks = options.disks;
   files.cdrom = options.cdrom;
@@ -131,7 +150,7 @@ Files sort_files(const RunOptions& options) {
     files.kernel_kind = kind;
   };
   if (!options.kernel.empty()) {
-    const ImageKind kind = emu::recognise_file(options.kernel);
+    const ImageKind kind = emu::recognise_file(find(options.kernel));
     if (kind != ImageKind::linux_kernel && kind != ImageKind::multiboot)
       throw UsageError(fmt::format("--kernel {}: is a {}, not a Linux kernel or multiboot image", options.kernel,
                                    emu::to_string(kind)));
@@ -142,7 +161,7 @@ Files sort_files(const RunOptions& options) {
       files.modules.push_back(path);
       continue;
     }
-    const ImageKind kind = emu::recognise_file(path);
+    const ImageKind kind = emu::recognise_file(find(path));
     switch (kind) {
       case ImageKind::linux_kernel:
       case ImageKind::multiboot:
@@ -204,11 +223,11 @@ std::vector<BootDevice> boot_order(BootDevice first) {
 }
 
 emu::BootPlan plan_kernel(const RunOptions& options, const Files& files, const devices::Pc& pc,
-                          const emu::MemoryLayout& memory) {
+                          const emu::MemoryLayout& memory, FileFinder& find) {
   const uint64_t largest = memory.ram_size();
-  const std::vector<uint8_t> kernel = emu::read_image(files.kernel, largest);
+  const std::vector<uint8_t> kernel = emu::read_image(find(files.kernel), largest);
   std::vector<uint8_t> initrd;
-  if (!options.initrd.empty()) initrd = emu::read_image(options.initrd, largest);
+  if (!options.initrd.empty()) initrd = emu::read_image(find(options.initrd), largest);
   const devices::DirectBootTables tables = pc.tables();
   emu::BootPlan plan;
   if (files.kernel_kind == ImageKind::linux_kernel) {
@@ -229,7 +248,7 @@ emu::BootPlan plan_kernel(const RunOptions& options, const Files& files, const d
     std::vector<std::vector<uint8_t>> contents;
     std::vector<std::string> names = files.modules;
     if (!options.initrd.empty()) names.insert(names.begin(), options.initrd);
-    for (const std::string& name : names) contents.push_back(emu::read_image(name, largest));
+    for (const std::string& name : names) contents.push_back(emu::read_image(find(name), largest));
     for (size_t i = 0; i < names.size(); ++i) boot.modules.push_back({names[i], contents[i], names[i]});
     plan = emu::plan_multiboot(boot, memory);
   }
@@ -305,7 +324,8 @@ int64_t rtc_start(const RunOptions& options, bool paced) {
 
 MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   const emu::MemoryLayout memory(uint64_t{options.memory_mib} << 20);
-  const Files files = sort_files(options);
+  FileFinder find(options);
+  const Files files = sort_files(options, find);
   if (files.kernel.empty() && files.rom.empty() && options.flat.empty() && files.disks.empty() && files.cdrom.empty() &&
       files.floppy.empty() && options.virtio_disks.empty() && options.nic == "none")
     throw UsageError(
@@ -321,8 +341,8 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   config.boot_order = boot_order(files.first);
   setup.fixed.add("memory", fmt::format("{} MiB", options.memory_mib));
   setup.fixed.add("engine", emu::engine_signature());
-  auto open = [&setup](std::string name, const std::string& path, HostDiskImage::Mode mode) {
-    setup.drives.push_back({std::move(name), std::make_unique<HostDiskImage>(path, mode)});
+  auto open = [&setup, &find](std::string name, const std::string& path, HostDiskImage::Mode mode) {
+    setup.drives.push_back({std::move(name), std::make_unique<HostDiskImage>(find(path), mode)});
     return setup.drives.back().image.get();
   };
   for (const std::string& path : files.disks)
@@ -344,14 +364,14 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   std::vector<devices::OptionRom> option_roms;
   emu::BootPlan plan;
   if (!files.rom.empty()) {
-    plan = emu::plan_rom(files.rom, emu::read_image(files.rom, kMaxRom));
+    plan = emu::plan_rom(files.rom, emu::read_image(find(files.rom), kMaxRom));
   } else if (files.kernel.empty() && options.flat.empty()) {
     setup.has_firmware = true;
     const std::string bios = options.bios.empty() ? kSeabios : options.bios;
-    plan = emu::plan_rom(bios, firmware_file(bios));
-    option_roms.push_back({"vgabios.bin", firmware_file(kVgaBios)});
+    plan = emu::plan_rom(bios, firmware_file(find(bios)));
+    option_roms.push_back({"vgabios.bin", firmware_file(find(kVgaBios))});
     if (config.nic.model != devices::NicModel::none) {
-      config.nic.rom = nic_rom(options);
+      config.nic.rom = nic_rom(options, find);
       setup.fixed.add("nic_rom", hash_of(config.nic.rom));
     }
   }
@@ -360,14 +380,14 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   std::vector<uint8_t> flat_bytes;
   if (!options.flat.empty()) {
     const Flat flat = parse_flat(options.flat);
-    flat_bytes = emu::read_image(flat.path, memory.ram_size());
+    flat_bytes = emu::read_image(find(flat.path), memory.ram_size());
     emu::FlatBoot boot;
     boot.name = flat.path;
     boot.image = flat_bytes;
     boot.address = flat.address;
     plan = emu::plan_flat(boot, memory);
   } else if (!files.kernel.empty()) {
-    plan = plan_kernel(options, files, *setup.pc, memory);
+    plan = plan_kernel(options, files, *setup.pc, memory, find);
   }
   describe_boot(setup.fixed, rom, option_roms, plan, config.boot_order);
   setup.pc->start(std::move(plan));
@@ -376,6 +396,7 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
     drive.image->name_store(drive.name);
     setup.pc->machine().add(*drive.image);
   }
+  setup.files = find.used();
   return setup;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,8 @@ struct MachineSetup {
   std::vector<Drive> drives;
   std::unique_ptr<devices::Pc> pc;
   bool has_firmware = false;
+  // Every file that was read to build this, as the options name it: images, kernels, ROMs.
+  std::set<std::string> files;
   // What the machine is made of as far as it never changes, without the drives' contents.
   emu::MachineDescription fixed;
   // All of it: what a snapshot or a recording belongs to. Reads every image, at some GB/s. Throws

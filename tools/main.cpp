@@ -11,6 +11,7 @@
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
 #include "tools/cmd_log.h"
+#include "tools/cmd_pack.h"
 #include "tools/cmd_record.h"
 #include "tools/cmd_replay.h"
 #include "tools/cmd_resume.h"
@@ -42,6 +43,7 @@ int main(int argc, char** argv) {
   tools::add_replay_command(app, then);
   tools::add_resume_command(app, then);
   tools::add_log_command(app, then);
+  tools::add_pack_commands(app, then);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

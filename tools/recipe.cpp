@@ -42,6 +42,7 @@ void for_each_field(Options& o, F&& field) {
   field("floppy", o.floppy);
   field("nic", o.nic);
   field("mac", o.mac);
+  field("nic_rom", o.nic_rom);
   field("flat", o.flat);
   field("bios", o.bios);
   field("entry64", o.linux_64bit_entry);
@@ -57,6 +58,7 @@ std::string recipe_of(const RunOptions& options, bool reboots) {
   o.virtio_disks = absolute(o.virtio_disks);
   for (std::string* path : {&o.kernel, &o.initrd, &o.cdrom, &o.floppy, &o.bios}) *path = absolute(*path);
   o.flat = absolute_flat(o.flat);
+  if (o.nic_rom != "none") o.nic_rom = absolute(o.nic_rom);
   Json json = {{"reboots", reboots}, {"readonly_disks", o.disk_mode == DiskMode::readonly}};
   for_each_field(o, [&json](const char* name, const auto& value) { json[name] = value; });
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,6 +44,7 @@ struct RunOptions {
   uint64_t slice_seed = 1;
   std::string trace = "warning";
   bool progress = true;
+  std::map<std::string, std::string> stand_ins;  // files to read in the place of others, by these others' paths
 };
 
 // All of them.
