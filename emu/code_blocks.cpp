@@ -217,6 +217,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   record.last_offset = 0;
   uint32_t offset = 0, index = 0;
   uint32_t open_bit_test = 0;  // index of a bit test whose undefined flags somebody may still see; 0: none
+  bool stores_first = false;   // to what may be its own bytes
   bool flags_set = false;      // by an instruction of this block
   auto shorten = [&](uint32_t limit) {
     if (record.limit == 0) record.limit = static_cast<uint16_t>(limit);
@@ -233,8 +234,10 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
         shorten(index);
     }
     // Not behind an open bit test, whose flags could then be seen. Ahead of port I/O: INS stores too.
-    if (mixed && !certainly_writes_nothing(i.map, i.opcode, i.reg, i.memory))
+    if (mixed && !certainly_writes_nothing(i.map, i.opcode, i.reg, i.memory)) {
+      stores_first |= index == 0;
       shorten(open_bit_test != 0 ? open_bit_test : std::max(index, 1u));
+    }
     if (intercept == Intercept::fp_load && !last) shorten(index + 1);
     // INTO ends a block only when it is taken.
     if ((is_port_io(i) || is_into(i)) && !last) shorten(index + 1);
@@ -258,7 +261,9 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   record.count = count != 0 ? count : std::max(index, 1u);
   const bool resumes = cpu.eflags & eflags::kRf;
   if (resumes && record.count > 1) record.limit = 1;
-  if (record.limit >= record.count) record.limit = 0;
+  // A REP or a CALL that stores to its own bytes would run again and count twice, unless its block was translated with
+  // a limit of one; that it is one instruction anyway is not enough.
+  if (record.limit >= record.count && !(stores_first && record.count == 1)) record.limit = 0;
   record.action = record.intercept != Intercept::none ? BlockAction::intercept
                   : record.limit != 0                 ? BlockAction::shorten
                   : resumes                           ? BlockAction::resume

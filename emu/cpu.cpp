@@ -179,7 +179,12 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
     if (execute_intercept(*record, pc)) return;
     if (stopping_) return;
   }
-  if (limit < record->count) return look_up_again(limit);
+  const bool lone_store = record->limit == 1 && record->count == 1;
+  if (limit < record->count || (lone_store && !limited_)) {
+    limited_ = lone_store;
+    return look_up_again(limit);
+  }
+  limited_ = false;
   passed_intercept_ = false;
   if (io_step_ == Step::first) io_step_ = Step::second;
   if (engine_step_ == Step::first) engine_step_ = Step::second;
@@ -251,7 +256,7 @@ CpuStop Cpu::run(uint64_t limit) {
 
     pause_ = Pause::none;
     stopping_ = false;
-    running_.valid = false;
+    running_.valid = limited_ = false;
     refresh_fast_limit();
     ++statistics_.runs;
     const uc_err error = engine_.run();

@@ -149,6 +149,7 @@ class Cpu {
   bool stopping_ = false;
   bool passed_intercept_ = false;  // the next block's intercept has been looked at
   enum class Step : uint8_t { none, first, second } io_step_ = Step::none, engine_step_ = Step::none, own_store_step_ = Step::none;
+  bool limited_ = false;  // the next block, a lone store, was looked up with a limit of one
   bool in_tsc_read_ = false;
   bool fp_loaded_ = false;          // an instruction that replaces FP flags has been let through
   bool wants_engine_step_ = false;  // the next instruction is one that only the engine's own walker gets right

@@ -303,6 +303,36 @@ TEST_CASE("traps 9 and 10: counts around a store to the running block") {
   CHECK(same_however_sliced(make) == 8);
 }
 
+TEST_CASE("trap 10: a REP STOSB that overwrites itself counts each iteration once") {
+  for (const uint8_t filler : {0x90, 0x41, 0xf4}) {
+    CAPTURE(static_cast<unsigned>(filler));
+    const auto make = [filler] {
+      auto rig = std::make_unique<CodeRig>(Mode::flat32);
+      // mov edi, 5 bytes ahead of itself; mov al, filler; mov ecx, 20h; nops; rep stosb; nops; hlt
+      rig->poke(CodeRig::kCode, {0xbf, 0x0c, 0x00, 0x01, 0x00, 0xb0, filler, 0xb9, 0x20, 0x00, 0x00, 0x00, 0x90, 0x90,
+                                 0x90, 0xf3, 0xaa});
+      for (uint32_t i = 0x11; i < 0x40; ++i) rig->poke(CodeRig::kCode + i, {0x90});
+      rig->poke(CodeRig::kCode + 0x40, {0xf4});
+      rig->start();
+      return rig;
+    };
+    same_however_sliced(make);
+  }
+}
+
+TEST_CASE("trap 10: a CALL that pushes onto itself counts once") {
+  const auto make = [] {
+    auto rig = std::make_unique<CodeRig>(Mode::flat32);
+    // inc ecx; mov esp, kCode + 11h; push edx; nop; call kCode + 15h, over its own displacement; ...; inc ecx twice;
+    // hlt
+    rig->poke(CodeRig::kCode, {0x41, 0xbc, 0x11, 0x00, 0x01, 0x00, 0x52, 0x90, 0xe8, 0x08, 0x00, 0x00,
+                               0x00, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x41, 0x41, 0xf4});
+    rig->start();
+    return rig;
+  };
+  CHECK(same_however_sliced(make) == 8);
+}
+
 TEST_CASE("trap 12: a block that a limit cuts short counts what ran, as stepping does") {
   const auto make = [] {
     auto rig = std::make_unique<CodeRig>(Mode::flat32);
