@@ -54,6 +54,11 @@ def travels(scratch, name, images, *options):
         understudy('replay', away, '--from', begin, '--json', away + '.json')
         require(end_state(away + '.json') == end_state(home + '.json'), f'{name}: another state after the journey')
     understudy('log', away, '--check')
+    # Live again there, where only the copies are.
+    understudy('resume', away, '--at', str(end_state(away + '.json')['icount'] // 2), '--into', away + '-live', '--serial',
+               'none', '--json', away + '-live.json', '--stop-at', '4000000', want=None)
+    understudy('replay', away + '-live', '--json', away + '-again.json')
+    require(end_state(away + '-live.json') == end_state(away + '-again.json'), f'{name}: resumed, and not equal')
     # And on from there.
     understudy('pack', away, file + '2')
     understudy('unpack', file + '2', away + '2')

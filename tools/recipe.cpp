@@ -47,6 +47,7 @@ void for_each_field(Options& o, F&& field) {
   field("bios", o.bios);
   field("entry64", o.linux_64bit_entry);
   field("memory_mib", o.memory_mib);
+  field("stand_ins", o.stand_ins);
 }
 
 }  // namespace
@@ -59,6 +60,7 @@ std::string recipe_of(const RunOptions& options, bool reboots) {
   for (std::string* path : {&o.kernel, &o.initrd, &o.cdrom, &o.floppy, &o.bios}) *path = absolute(*path);
   o.flat = absolute_flat(o.flat);
   if (o.nic_rom != "none") o.nic_rom = absolute(o.nic_rom);
+  for (auto& [path, file] : o.stand_ins) file = absolute(file);
   Json json = {{"reboots", reboots}, {"readonly_disks", o.disk_mode == DiskMode::readonly}};
   for_each_field(o, [&json](const char* name, const auto& value) { json[name] = value; });
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);

@@ -35,7 +35,7 @@ ReplaySession::ReplaySession(const std::string& directory) : directory_(director
   if (start == nullptr) throw UsageError(fmt::format("{}: the log does not begin with a start entry", directory));
   start_ = *start;
   options_ = options_of_recipe(start->text, directory);
-  options_.stand_ins = packed_images(directory);
+  for (const auto& [path, file] : packed_images(directory)) options_.stand_ins[path] = file;
   setup_ = set_up_machine(options_, start->rtc_start_s);
   const emu::MachineDescription recorded = emu::MachineDescription::from_text(log_.description());
   const std::string differences = recorded.differences(setup_.description(), "the recording", "this machine");
