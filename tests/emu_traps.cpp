@@ -99,6 +99,28 @@ TEST_CASE("trap 2: REP MOVSB onto the page that it runs in, through a mapping th
   CHECK(rig->icount() == same_however_sliced(make));
 }
 
+TEST_CASE("trap 2: stores through such a mapping to the page that they run in") {
+  const auto make = [] {
+    auto rig = std::make_unique<CodeRig>(Mode::long64);
+    constexpr uint32_t kAlias = 0x50000, kFunction = CodeRig::kCode + 0x100;
+    rig->map(kAlias, CodeRig::kCode, 0x8000000000000003);
+    rig->poke(kFunction, {0xb8, 1, 0, 0, 0, 0xc3});
+    // call function; mov ebx, eax; mov byte [alias + 101h], 2; call function; mov ecx, eax;
+    // mov byte [alias + 1fh], 22h; 1e: mov eax, 11h; hlt
+    rig->poke(CodeRig::kCode, {0xe8, 0xfb, 0x00, 0x00, 0x00, 0x89, 0xc3, 0xc6, 0x04, 0x25, 0x01, 0x01,
+                               0x05, 0x00, 0x02, 0xe8, 0xec, 0x00, 0x00, 0x00, 0x89, 0xc1, 0xc6, 0x04,
+                               0x25, 0x1f, 0x00, 0x05, 0x00, 0x22, 0xb8, 0x11, 0x00, 0x00, 0x00, 0xf4});
+    rig->start();
+    return rig;
+  };
+  const auto rig = make();
+  CHECK(rig->run() == MachineStop::halted);
+  CHECK(rig->reg(kRbx) == 1);
+  CHECK(rig->reg(kRcx) == 2);
+  CHECK(rig->reg(kRax) == 0x22);
+  CHECK(same_however_sliced(make) == 12);
+}
+
 TEST_CASE("trap 3: a device's DMA and a write between runs reach code that has run") {
   CodeRig rig(Mode::flat32);
   constexpr uint32_t kFunction = 0x40000;
