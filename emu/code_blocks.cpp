@@ -191,12 +191,14 @@ BlockRecord& CodeBlocks::fresh_record() {
   BlockRecord& record = records_[used_];
   // The last record is shared by all blocks that find no other; it is never trusted.
   if (used_ + 1 < kRecords) ++used_;
-  record = {kNeedsCare, &owner_, 0, 0, 0, BlockAction::unknown, Intercept::none};
+  record = {kNeedsCare, &owner_, 0, 0, 0, 0, 0, BlockAction::unknown, Intercept::none};
   return record;
 }
 
 void CodeBlocks::translated(uint64_t pc, uint32_t size, uint32_t count) {
   ++translated_;
+  // Outside long mode the engine's block addresses may exceed 32 bits.
+  if (!(engine_.cpu().hflags & hflags::kLma)) pc = static_cast<uint32_t>(pc);
   if (current_->action == BlockAction::unknown && used_ + 1 < kRecords) analyse(*current_, pc, size, count);
   use_fresh_record();
 }
@@ -212,6 +214,8 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   const EngineCpu& cpu = engine_.cpu();
   const Decoder decoder(cpu);
   const bool mixed = mmu_.is_mixed_code(pc) || mmu_.is_mixed_code(pc + size - 1);
+  record.pc = pc;
+  record.size = size;
   record.limit = 0;
   record.intercept = Intercept::none;
   record.last_offset = 0;
@@ -278,12 +282,13 @@ void CodeBlocks::entered_unknown(BlockRecord& record, uint64_t pc, uint32_t size
   if (&record == current_) use_fresh_record();
 }
 
-uint32_t CodeBlocks::index_of(const BlockRecord* record, uint64_t block_pc, uint32_t size, uint64_t at) {
+uint32_t CodeBlocks::index_of(const BlockRecord& record, uint64_t at) {
+  const uint64_t block_pc = record.pc;
   if (at == block_pc) return 0;
-  IndexEntry& entry = indices_[(at ^ at >> 12 ^ reinterpret_cast<uintptr_t>(record) >> 5) % kIndexEntries];
-  if (entry.record == record && entry.at == at) return entry.index;
+  IndexEntry& entry = indices_[(at ^ at >> 12 ^ reinterpret_cast<uintptr_t>(&record) >> 5) % kIndexEntries];
+  if (entry.record == &record && entry.at == at) return entry.index;
   std::array<uint8_t, kLongestBlock + kLongestInstruction> buffer;
-  const size_t readable = mmu_.peek(block_pc, std::span(buffer).first(std::min<size_t>(size, kLongestBlock)));
+  const size_t readable = mmu_.peek(block_pc, std::span(buffer).first(std::min<size_t>(record.size, kLongestBlock)));
   const Decoder decoder(engine_.cpu());
   uint32_t offset = 0, index = 0;
   Instruction i;
@@ -292,7 +297,7 @@ uint32_t CodeBlocks::index_of(const BlockRecord* record, uint64_t block_pc, uint
     offset += i.length;
     ++index;
   }
-  entry = {record, at, index};
+  entry = {&record, at, index};
   return index;
 }
 

@@ -43,6 +43,8 @@ struct BlockRecord {
   // The block's instructions; beyond any count while the action is not `run`, so that one comparison finds both.
   uint64_t cost;
   Cpu* owner;
+  uint64_t pc;    // linear
+  uint32_t size;  // in bytes
   uint32_t count;
   uint16_t last_offset;  // of the last instruction, in bytes
   uint16_t limit;
@@ -62,7 +64,7 @@ class CodeBlocks {
   void entered_unknown(BlockRecord& record, uint64_t pc, uint32_t size);
 
   // How many instructions of the block come before linear address `at`.
-  uint32_t index_of(const BlockRecord* record, uint64_t block_pc, uint32_t size, uint64_t at);
+  uint32_t index_of(const BlockRecord& record, uint64_t at);
   // How many whole instructions start and end in the page of `pc`, from there on.
   uint32_t whole_in_page(uint64_t pc);
   // The opcode at an address, prefixes skipped: 0 when it cannot be read.

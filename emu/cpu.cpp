@@ -117,7 +117,7 @@ void Cpu::reset() {
 }
 
 void Cpu::state_changed() {
-  running_ = {};
+  running_ = nullptr;
   io_step_ = engine_step_ = own_store_step_ = Step::none;
   passed_intercept_ = wants_engine_step_ = fp_loaded_ = false;
   engine_.limit_next_block(~0u);
@@ -131,29 +131,22 @@ uint64_t Cpu::linear_pc() const {
 }
 
 uint64_t Cpu::executing_icount() const {
-  if (!running_.valid) return icount_;
+  if (running_ == nullptr) return icount_;
   if (!in_tsc_read_) return icount_ - 1;  // port and memory-mapped I/O end their blocks
-  const uint32_t before =
-      const_cast<CodeBlocks&>(blocks_).index_of(running_.record, running_.pc, running_.size, linear_pc());
-  return icount_ - running_.record->count + before;
+  const uint32_t before = const_cast<CodeBlocks&>(blocks_).index_of(*running_, linear_pc());
+  return icount_ - running_->count + before;
 }
 
 // --- blocks
 
-void Cpu::enter(uint64_t pc, uint32_t size, BlockRecord* record) {
+void Cpu::enter(const BlockRecord* record) {
   icount_ += record->count;
-  running_ = {record, pc, size, true};
+  running_ = record;
 }
 
-void Cpu::block_entered(uint64_t pc, uint32_t size, BlockRecord* record) {
-  const uint64_t after = icount_ + record->cost;
-  if (after <= fast_limit_) [[likely]] {
-    icount_ = after;
-    running_ = {record, pc, size, true};
-    return;
-  }
+void Cpu::block_not_fast(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (stopping_) return;  // the engine leaves before it runs this block
-  running_.valid = false;
+  running_ = nullptr;
   guarded([&] { block_with_care(engine_.cpu().hflags & hflags::kLma ? pc : static_cast<uint32_t>(pc), size, record); });
 }
 
@@ -191,7 +184,7 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (own_store_step_ == Step::first) own_store_step_ = Step::second;
   // The engine would clear RF only at the end of a block that ends in no jump.
   if (record->action == BlockAction::resume) engine_.cpu().eflags &= ~uint64_t{eflags::kRf};
-  enter(pc, size, record);
+  enter(record);
 }
 
 void Cpu::look_up_again(uint32_t limit) {
@@ -256,7 +249,8 @@ CpuStop Cpu::run(uint64_t limit) {
 
     pause_ = Pause::none;
     stopping_ = false;
-    running_.valid = limited_ = false;
+    running_ = nullptr;
+    limited_ = false;
     refresh_fast_limit();
     ++statistics_.runs;
     const uc_err error = engine_.run();
@@ -272,7 +266,7 @@ CpuStop Cpu::run(uint64_t limit) {
     if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
     const bool refused = mmu_.refused().why != Refusal::none;
     if (refused) handle_refusal();
-    running_.valid = false;
+    running_ = nullptr;
     if (pause_ == Pause::triple_fault) {
       pause_ = Pause::none;
       return CpuStop::triple_fault;
@@ -333,7 +327,7 @@ void Cpu::engine_step() {
   engine_step_ = Step::first;
   pause_ = Pause::none;
   stopping_ = false;
-  running_.valid = false;
+  running_ = nullptr;
   refresh_fast_limit();
   const uc_err error = engine_.run();
   stopping_ = false;

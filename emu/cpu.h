@@ -92,9 +92,9 @@ class Cpu {
   // What ended Engine::run().
   enum class Pause : uint8_t { none, boundary, step_done, triple_fault };
 
-  void block_entered(uint64_t pc, uint32_t size, BlockRecord* record);
+  void block_not_fast(uint64_t pc, uint32_t size, BlockRecord* record);
   void block_with_care(uint64_t pc, uint32_t size, BlockRecord* record);
-  void enter(uint64_t pc, uint32_t size, BlockRecord* record);
+  void enter(const BlockRecord* record);
   void look_up_again(uint32_t limit);
   void pause(Pause why);
   bool accepts_interrupt() const;
@@ -138,13 +138,7 @@ class Cpu {
   bool interrupt_ = false;
   bool stop_requested_ = false;
 
-  // The block that executes.
-  struct Running {
-    const BlockRecord* record = nullptr;
-    uint64_t pc = 0;
-    uint32_t size = 0;
-    bool valid = false;
-  } running_;
+  const BlockRecord* running_ = nullptr;  // the block that executes
   Pause pause_ = Pause::none;
   bool stopping_ = false;
   bool passed_intercept_ = false;  // the next block's intercept has been looked at

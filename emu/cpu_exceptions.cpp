@@ -22,21 +22,21 @@ constexpr unsigned kSystemCallLength = 2;
 
 void Cpu::deliver(const Event& event) {
   if (delivery_.deliver(event, engine_.flags()) == Delivery::triple_fault) pause(Pause::triple_fault);
-  running_.valid = false;
+  running_ = nullptr;
 }
 
 void Cpu::deliver_fault(const GuestFault& fault) {
   if (delivery_.deliver_fault(fault, engine_.cpu().eip, engine_.flags()) == Delivery::triple_fault)
     pause(Pause::triple_fault);
-  running_.valid = false;
+  running_ = nullptr;
 }
 
 void Cpu::roll_back_to(uint64_t pc) {
-  if (!running_.valid) return;
-  const uint32_t before = blocks_.index_of(running_.record, running_.pc, running_.size, pc);
-  assert(before <= running_.record->count);
-  icount_ -= running_.record->count - before;
-  running_.valid = false;
+  if (running_ == nullptr) return;
+  const uint32_t before = blocks_.index_of(*running_, pc);
+  assert(before <= running_->count);
+  icount_ -= running_->count - before;
+  running_ = nullptr;
 }
 
 // Called by the engine between blocks, with the record exact.
@@ -47,8 +47,8 @@ void Cpu::exception_raised(uint32_t vector, bool invalid_opcode) {
   Event event{EventKind::exception, static_cast<uint8_t>(vector), 0, cpu.eip, cpu.eip};
   if (!invalid_opcode && cpu.exception_is_int) {
     // INT ends its block and has retired; RIP is behind it.
-    const uint64_t length = running_.size - running_.record->last_offset;
-    const auto opcode = blocks_.opcode_at(running_.pc + running_.record->last_offset);
+    const uint64_t length = running_->size - running_->last_offset;
+    const auto opcode = blocks_.opcode_at(running_->pc + running_->last_offset);
     event.instruction_eip = cpu.eip - length;
     event.kind = opcode.byte == 0xcc   ? EventKind::int3
                  : opcode.byte == 0xce ? EventKind::into
@@ -57,10 +57,11 @@ void Cpu::exception_raised(uint32_t vector, bool invalid_opcode) {
     if (event.kind == EventKind::software_int && opcode.byte != 0xcd)
       event.kind = vector == kVectorBp ? EventKind::int3 : vector == kVectorOf ? EventKind::into : event.kind;
   } else if (vector == kVectorDb && !invalid_opcode &&
-             !(running_.valid && pc >= running_.pc && pc < running_.pc + running_.size && running_.record->count > 1)) {
+             !(running_ != nullptr && pc >= running_->pc && pc < running_->pc + running_->size &&
+               running_->count > 1)) {
     // A trap after an instruction that was a block of its own (TF), unless a breakpoint register names it.
     event.kind = EventKind::debug_trap;
-    if (running_.valid && pc == running_.pc && !(cpu.eflags & eflags::kTf)) {
+    if (running_ != nullptr && pc == running_->pc && !(cpu.eflags & eflags::kTf)) {
       event.kind = EventKind::exception;
       roll_back_to(pc);
     }
@@ -78,7 +79,7 @@ void Cpu::handle_refusal() {
   EngineCpu& cpu = engine_.cpu();
   const uint64_t pc = linear_pc();
   if (refused.access == Access::fetch) {
-    running_.valid = false;
+    running_ = nullptr;
     if ((pc & kPageMask) != (wrap_linear(cpu, refused.linear_page))) {
       // The translator ran into the next page: first run what is whole in this one.
       const uint32_t whole = blocks_.whole_in_page(pc);

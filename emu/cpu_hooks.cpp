@@ -16,7 +16,13 @@ Access access_of(uc_mem_type type) {
 
 void CpuHooks::block(uc_engine*, uint64_t pc, uint32_t size, void* context) {
   auto* record = static_cast<BlockRecord*>(context);
-  record->owner->block_entered(pc, size, record);
+  // Runs before every block there is: a few loads and stores.
+  Cpu& cpu = *record->owner;
+  const uint64_t after = cpu.icount_ + record->cost;
+  if (after > cpu.fast_limit_) [[unlikely]]
+    return cpu.block_not_fast(pc, size, record);
+  cpu.icount_ = after;
+  cpu.running_ = record;
 }
 
 void CpuHooks::install(Cpu& cpu) {
@@ -33,7 +39,7 @@ void CpuHooks::install(Cpu& cpu) {
     bool filled = false;
     self.guarded([&] {
       Mmu::LinearRange running;
-      if (self.running_.valid) running = {self.running_.pc, self.running_.pc + self.running_.size - 1};
+      if (self.running_ != nullptr) running = {self.running_->pc, self.running_->pc + self.running_->size - 1};
       filled = self.mmu_.fill(linear, access_of(type), running, *entry);
     });
     return filled;

@@ -2,9 +2,9 @@
 //
 // Every physical RAM page is in one of four states. `writable` pages are never translated from, so their stores run at
 // full speed; `code` pages are never stored to, so their blocks stay true; a store or a fetch that meets the other
-// state turns the page over. `mixed` pages are both: an instruction on them that may write is a block of its own, and the
-// engine drops blocks at each store, which is slow but exact. Because the state belongs to the physical page, code that is modified
-// through another mapping is seen. States never reach the guest: they cost time, nothing else.
+// state turns the page over. `mixed` pages are both: an instruction on them that may write is a block of its own, and
+// the engine drops blocks at each store, which is slow but exact. Because the state belongs to the physical page, code
+// that is modified through another mapping is seen. States never reach the guest: they cost time, nothing else.
 //
 // How long the engine's TLB remembers a translation depends on its size, which depends on the host's time, and on what
 // our own work throws out of it. So that no guest can tell: a page from which a translation was read is watched, and
