@@ -24,6 +24,9 @@ namespace {
 // hflags2 of the engine: NMIs wait until the IRET of the handler (the engine's IRET clears it).
 constexpr uint32_t kNmiBlocked = 1u << 2;
 constexpr uint8_t kVectorNmi = 2;
+// Mixed pages are tried afresh after this many instructions. Each time their code is translated anew, which costs
+// milliseconds on pages of a boot loader that will be mixed again at once.
+constexpr uint64_t kMixedRetry = 4'000'000;
 
 uint64_t io_read(uc_engine*, uint64_t offset, unsigned size, void* context) {
   const auto& region = *static_cast<IoRegion*>(context);
@@ -220,7 +223,10 @@ void Cpu::settle_fp_flags() {
 CpuStop Cpu::run(uint64_t limit) {
   limit_ = limit;
   stop_requested_ = false;
-  mmu_.retry_mixed_pages();
+  if (icount_ - mixed_retried_ >= kMixedRetry) {
+    mixed_retried_ = icount_;
+    mmu_.retry_mixed_pages();
+  }
   while (true) {
     settle_fp_flags();
     if (stop_requested_) return CpuStop::request;

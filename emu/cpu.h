@@ -133,6 +133,7 @@ class Cpu {
   uint64_t icount_ = 0;      // instructions retired once the current block has run
   uint64_t fast_limit_ = 0;  // blocks that end at or before it need no look; 0 when something waits
   uint64_t limit_ = 0;
+  uint64_t mixed_retried_ = 0;  // icount_ when mixed pages were last tried afresh; the guest sees nothing of it
   bool halted_ = false;
   bool nmi_pending_ = false;
   bool interrupt_ = false;
