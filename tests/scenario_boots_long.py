@@ -21,7 +21,7 @@ def debian_pae():
 
 def installer():
     options = [image("installer-vmlinuz"), "--initrd", image("installer-initrd.gz")]
-    with Guest(*options, "--append", "console=ttyS0", "--memory", 256) as guest:
+    with Guest(*options, "--append", "console=ttyS0", "--memory", 1024) as guest:  # less is its low memory mode
         guest.wait_serial_screen(r"Select a language", seconds=2400)
         guest.wait_serial_screen(r"English", seconds=1200)
         guest.leave()
