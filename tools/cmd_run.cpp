@@ -1,5 +1,7 @@
 #include "tools/cmd_run.h"
 
+#include <fmt/format.h>
+
 #include <memory>
 
 #include "emu/snapshot_file.h"
@@ -11,17 +13,34 @@ namespace understudy::tools {
 
 namespace {
 
+// What --trace shows of the machine itself: from info on what it is made of, at debug also what running it took.
+void trace_machine(const MachineSetup& setup) { fmt::print(stderr, "{}", setup.description().to_text()); }
+
+void trace_work(emu::Machine& machine) {
+  const emu::Cpu::Statistics& cpu = machine.cpu().statistics();
+  const emu::Mmu::Statistics& mmu = machine.cpu().mmu().statistics();
+  fmt::print(stderr,
+             "engine runs: {}\nblocks translated: {}\nblocks looked up again: {}\nexceptions: {}, of them page faults: "
+             "{}\ninterrupts: {}\nmemory-mapped accesses: {}\nsteps by the engine's own walker: {}\nTLB fills: "
+             "{}\npages turned to code: {}, to data: {}, to both: {}\n",
+             cpu.runs, machine.cpu().blocks().blocks_translated(), cpu.look_ups_again, cpu.exceptions + cpu.page_faults,
+             cpu.page_faults, cpu.interrupts, cpu.io_steps, cpu.engine_steps, mmu.fills, mmu.to_code, mmu.to_writable,
+             mmu.to_mixed);
+}
+
 int run(const RunOptions& options) {
   const bool paced = is_paced(options);
   MachineSetup setup = set_up_machine(options, rtc_start(options, paced));
   if (!options.from_snapshot.empty())
     emu::load_snapshot(setup.pc->machine(), setup.description(), options.from_snapshot);
+  if (options.trace == "info" || options.trace == "debug") trace_machine(setup);
   install_signal_handlers();
   RunResult result;
   {
     RunSession session(options, setup, paced);
     result = session.run();
   }
+  if (options.trace == "debug") trace_work(setup.pc->machine());
   if (!options.save.empty()) emu::save_snapshot(setup.pc->machine(), setup.description(), options.save);
   if (!options.json.empty()) write_json(options.json, result);
   explain(result);
