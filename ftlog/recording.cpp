@@ -105,10 +105,6 @@ std::string snapshot_path(const std::string& directory, uint64_t icount) {
   return directory + "/" + snapshot_name(icount);
 }
 
-std::string overlay_path(const std::string& directory, unsigned disk) {
-  return fmt::format("{}/disk{}.overlay", directory, disk);
-}
-
 FileSum sum_file(const std::string& path) {
   const File file(path, O_RDONLY);
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);

@@ -1,6 +1,6 @@
-// The directory of a recording: the log's segments, snapshots, and the overlays that the guest's disk writes went to.
-// What there is, and what belongs to it, is all in the log. One process writes; a lock file keeps a second one out and
-// tells readers whether the recording is still going on.
+// The directory of a recording: the log's segments and snapshots. What there is, and what belongs to it, is all in the
+// log. One process writes; a lock file keeps a second one out and tells readers whether the recording is still going
+// on.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,6 @@ LogError cut_off(const TornTail& tail);
 
 std::string snapshot_name(uint64_t icount);
 std::string snapshot_path(const std::string& directory, uint64_t icount);
-std::string overlay_path(const std::string& directory, unsigned disk);
 
 struct FileSum {
   uint64_t checksum = 0;  // XXH3 of the whole file

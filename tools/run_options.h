@@ -43,7 +43,6 @@ struct RunOptions {
   uint64_t slice = 0;  // for tests: chop the run into random slices of at most this many instructions
   uint64_t slice_seed = 1;
   std::string trace = "warning";
-  bool progress = true;
   std::map<std::string, std::string> stand_ins;  // files to read in the place of others, by these others' paths
 };
 
