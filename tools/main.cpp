@@ -8,8 +8,10 @@
 #include "devices/host_disk_image.h"
 #include "emu/boot_plan.h"
 #include "emu/snapshot_file.h"
+#include "ftlog/curve_keys.h"
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
+#include "tools/cmd_keys.h"
 #include "tools/cmd_log.h"
 #include "tools/cmd_pack.h"
 #include "tools/cmd_record.h"
@@ -44,6 +46,7 @@ int main(int argc, char** argv) {
   tools::add_resume_command(app, then);
   tools::add_log_command(app, then);
   tools::add_pack_commands(app, then);
+  tools::add_keys_command(app, then);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -60,6 +63,8 @@ int main(int argc, char** argv) {
   } catch (const emu::SnapshotError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const ftlog::RecordingError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const ftlog::KeyError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const ftlog::LogError& error) {
     return report(tools::exit_code::kDamaged, error);

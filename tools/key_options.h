@@ -1,0 +1,25 @@
+// The options by which a command that opens ZeroMQ sockets learns its keys: --keys, --peer-key, --insecure.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ftlog/curve_keys.h"
+
+namespace understudy::tools {
+
+struct KeyOptions {
+  std::string secret_file;
+  std::vector<std::string> peer_files;
+  bool insecure = false;
+
+  bool has_keys() const { return !secret_file.empty(); }
+};
+
+void add_key_options(CLI::App& command, KeyOptions& options);
+// None without --keys. Throws ftlog::KeyError.
+std::optional<ftlog::CurveIdentity> load_keys(const KeyOptions& options);
+
+}  // namespace understudy::tools
