@@ -144,6 +144,14 @@ Intercept fp_access(const Instruction& i) {
   return Intercept::none;
 }
 
+// Far JMP, CALL and RET, IRET, SYSRET and SYSEXIT. What enters the kernel by an event or a system call is known anyway.
+bool may_change_privilege(const Instruction& i) {
+  if (i.map == 1) return i.opcode == 0x07 || i.opcode == 0x35;
+  if (i.map != 0) return false;
+  return i.opcode == 0x9a || i.opcode == 0xea || i.opcode == 0xca || i.opcode == 0xcb || i.opcode == 0xcf ||
+         (i.opcode == 0xff && ((i.reg & 7) == 3 || (i.reg & 7) == 5));
+}
+
 Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
   if (i.map == 1) {
     switch (i.opcode) {
@@ -191,7 +199,7 @@ BlockRecord& CodeBlocks::fresh_record() {
   BlockRecord& record = records_[used_];
   // The last record is shared by all blocks that find no other; it is never trusted.
   if (used_ + 1 < kRecords) ++used_;
-  record = {kNeedsCare, &owner_, 0, 0, 0, 0, 0, BlockAction::unknown, Intercept::none};
+  record = {kNeedsCare, &owner_, 0, 0, 0, 0, 0, BlockAction::unknown, Intercept::none, false};
   return record;
 }
 
@@ -219,6 +227,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   record.limit = 0;
   record.intercept = Intercept::none;
   record.last_offset = 0;
+  record.may_change_privilege = false;
   uint32_t offset = 0, index = 0;
   uint32_t open_bit_test = 0;  // index of a bit test whose undefined flags somebody may still see; 0: none
   bool stores_first = false;   // to what may be its own bytes
@@ -230,6 +239,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   while (offset < readable && decoder.decode(std::span(buffer).subspan(offset, readable - offset), i)) {
     record.last_offset = static_cast<uint16_t>(offset);
     const bool last = offset + i.length >= size;
+    if (last && watches_privilege_) record.may_change_privilege = may_change_privilege(i);
     const Intercept intercept = intercept_of(i, cpu);
     if (intercept != Intercept::none) {
       if (index == 0)
@@ -272,7 +282,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
                   : record.limit != 0                 ? BlockAction::shorten
                   : resumes                           ? BlockAction::resume
                                                       : BlockAction::run;
-  record.cost = record.action == BlockAction::run ? record.count : kNeedsCare;
+  record.cost = record.action == BlockAction::run && !record.may_change_privilege ? record.count : kNeedsCare;
 }
 
 void CodeBlocks::entered_unknown(BlockRecord& record, uint64_t pc, uint32_t size) {
@@ -325,6 +335,7 @@ CodeBlocks::Opcode CodeBlocks::opcode_at(uint64_t pc) {
 
 void CodeBlocks::reset() {
   engine_.drop_all_code();
+  ++generation_;
   used_ = 0;
   std::fill(indices_.begin(), indices_.end(), IndexEntry{});
   use_fresh_record();

@@ -50,6 +50,7 @@ struct BlockRecord {
   uint16_t limit;
   BlockAction action;
   Intercept intercept;
+  bool may_change_privilege;  // known only while privilege is watched
 };
 constexpr uint64_t kNeedsCare = 1ull << 62;
 
@@ -80,6 +81,10 @@ class CodeBlocks {
 
   // Throws away every record and block. Only between runs.
   void reset();
+  // How often that was done.
+  uint64_t generation() const { return generation_; }
+  // From the next reset() on, blocks that may leave the privilege level need care.
+  void watch_privilege(bool watch) { watches_privilege_ = watch; }
   bool nearly_full() const { return used_ + 4096 > kRecords; }
   uint64_t blocks_translated() const { return translated_; }
 
@@ -99,6 +104,8 @@ class CodeBlocks {
   std::unique_ptr<BlockRecord[], Unmap> records_;
   size_t used_ = 0;
   uint64_t translated_ = 0;
+  uint64_t generation_ = 0;
+  bool watches_privilege_ = false;
   BlockRecord* current_ = nullptr;
   void** hook_data_ = nullptr;
   struct IndexEntry {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "emu/cpu_hooks.h"
+#include "emu/cpu_observer.h"
 #include "emu/cpuid.h"
 #include "emu/fp_status.h"
 #include "emu/segment_load.h"
@@ -167,11 +168,13 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (stop_requested_ || icount_ >= limit_ || accepts_interrupt() || blocks_.nearly_full())
     return pause(Pause::boundary);
 
+  if (privilege_unsure_) settle_privilege();
   const bool stepping = io_step_ == Step::first || engine_step_ == Step::first || own_store_step_ == Step::first;
   uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(record->count, limit_ - icount_));
   if (record->limit != 0) limit = std::min<uint32_t>(limit, record->limit);
-  if (stepping) limit = 1;
+  if (stepping || watches_instructions_) limit = 1;
   if (record->intercept != Intercept::none && !passed_intercept_ && engine_step_ == Step::none) {
+    if (watches_instructions_) about_to_run(*record);
     if (execute_intercept(*record, pc)) return;
     if (stopping_) return;
   }
@@ -185,6 +188,11 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (io_step_ == Step::first) io_step_ = Step::second;
   if (engine_step_ == Step::first) engine_step_ = Step::second;
   if (own_store_step_ == Step::first) own_store_step_ = Step::second;
+  if (watches_instructions_) about_to_run(*record);
+  if (record->may_change_privilege) {
+    privilege_unsure_ = true;
+    fast_limit_ = 0;
+  }
   // The engine would clear RF only at the end of a block that ends in no jump.
   if (record->action == BlockAction::resume) engine_.cpu().eflags &= ~uint64_t{eflags::kRf};
   enter(record);
@@ -205,7 +213,7 @@ void Cpu::pause(Pause why) {
 void Cpu::refresh_fast_limit() {
   const bool attention = interrupt_ || nmi_pending_ || stop_requested_ || io_step_ != Step::none ||
                          engine_step_ != Step::none || own_store_step_ != Step::none || passed_intercept_ ||
-                         fp_loaded_ || stopping_;
+                         fp_loaded_ || stopping_ || privilege_unsure_ || watches_instructions_;
   fast_limit_ = attention ? 0 : limit_;
 }
 
@@ -216,6 +224,36 @@ void Cpu::settle_fp_flags() {
   fp_loaded_ = false;
   absorb_fp_flags(engine_.cpu());
   refresh_fast_limit();
+}
+
+// --- watching
+
+void Cpu::observe(CpuObserver* observer, const CpuWatch& watch) {
+  observer_ = observer;
+  watches_events_ = observer != nullptr && watch.events;
+  watches_privilege_ = observer != nullptr && watch.privilege;
+  watches_instructions_ = observer != nullptr && watch.instructions;
+  privilege_unsure_ = false;
+  privilege_told_ = current_privilege(engine_.cpu());
+  blocks_.watch_privilege(watches_privilege_);
+  // Whole blocks would be found again and again where single instructions are wanted, and the other way round.
+  blocks_.reset();
+  engine_.limit_next_block(~0u);
+}
+
+void Cpu::observe_nothing() { observe(nullptr, {}); }
+
+void Cpu::settle_privilege() {
+  privilege_unsure_ = false;
+  const unsigned level = current_privilege(engine_.cpu());
+  if (watches_privilege_ && level != privilege_told_) observer_->privilege(privilege_told_ = level);
+  refresh_fast_limit();
+}
+
+void Cpu::about_to_run(const BlockRecord& record) {
+  observer_->instruction(record);
+  // Each block is entered from one that was limited, too: they are chained, and nothing is looked up any more.
+  engine_.limit_next_block(1);
 }
 
 // --- running

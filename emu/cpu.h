@@ -30,6 +30,8 @@ enum class CpuStop : uint8_t {
 };
 
 struct IoRegion;
+class CpuObserver;
+struct CpuWatch;
 
 class Cpu {
  public:
@@ -69,6 +71,10 @@ class Cpu {
   // Whether something could ever end a halt without new input: the interrupt flag is set (or an NMI waits).
   bool wakeable() const { return nmi_pending_ || (engine_.cpu().eflags & eflags::kIf); }
 
+  // Tells `observer` of what `watch` says, until the next call; nullptr: nobody. Between runs.
+  void observe(CpuObserver* observer, const CpuWatch& watch);
+  void observe_nothing();
+
   Mmu& mmu() { return mmu_; }
   Engine& engine() { return engine_; }
   const Engine& engine() const { return engine_; }
@@ -101,6 +107,9 @@ class Cpu {
   void take_interrupt();
   void refresh_fast_limit();
   void settle_fp_flags();
+  void settle_privilege();
+  void entered_handler();
+  void about_to_run(const BlockRecord& record);
 
   void exception_raised(uint32_t vector, bool invalid_opcode);
   void handle_refusal();
@@ -150,6 +159,10 @@ class Cpu {
   bool wants_engine_step_ = false;  // the next instruction is one that only the engine's own walker gets right
   std::unique_ptr<IoRegion> io_region_;
   std::vector<uint8_t> open_bus_;
+  CpuObserver* observer_ = nullptr;
+  bool watches_events_ = false, watches_privilege_ = false, watches_instructions_ = false;
+  bool privilege_unsure_ = false;  // it may have changed since it was told last
+  unsigned privilege_told_ = 0;
   std::exception_ptr error_;
   Statistics statistics_;
 };

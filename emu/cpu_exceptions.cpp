@@ -5,6 +5,7 @@
 
 #include "emu/cpu.h"
 #include "emu/cpu_hooks.h"
+#include "emu/cpu_observer.h"
 #include "emu/fp_status.h"
 #include "emu/io_permission.h"
 #include "emu/segment_load.h"
@@ -21,14 +22,27 @@ constexpr unsigned kSystemCallLength = 2;
 }  // namespace
 
 void Cpu::deliver(const Event& event) {
+  if (watches_events_)
+    observer_->event(event, event.vector == kVectorPf && event.kind == EventKind::exception ? engine_.cpu().cr[2] : 0);
   if (delivery_.deliver(event, engine_.flags()) == Delivery::triple_fault) pause(Pause::triple_fault);
   running_ = nullptr;
+  entered_handler();
 }
 
 void Cpu::deliver_fault(const GuestFault& fault) {
+  const uint64_t eip = engine_.cpu().eip;
+  if (watches_events_) observer_->event({EventKind::exception, fault.vector, fault.error_code, eip, eip}, fault.cr2);
   if (delivery_.deliver_fault(fault, engine_.cpu().eip, engine_.flags()) == Delivery::triple_fault)
     pause(Pause::triple_fault);
   running_ = nullptr;
+  entered_handler();
+}
+
+// Where the privilege level may be another than before.
+void Cpu::entered_handler() {
+  if (!watches_privilege_) return;
+  privilege_unsure_ = true;
+  fast_limit_ = 0;
 }
 
 void Cpu::roll_back_to(uint64_t pc) {
@@ -178,6 +192,7 @@ void Cpu::system_call(bool sysenter) {
     deliver_fault(fault);
     cpu.eip -= kSystemCallLength;
   }
+  entered_handler();
 }
 
 bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {

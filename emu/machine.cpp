@@ -71,7 +71,9 @@ void Machine::stop_with(MachineStop why) {
 }
 
 void Machine::skip_idle(uint64_t to_ns) {
+  const uint64_t from_ns = now_ns();
   time_.skip_to(cpu_.icount(), std::min(to_ns, events_.next_due()));
+  if (idle_observer_ && now_ns() > from_ns) idle_observer_(from_ns, now_ns());
   events_.run_due(now_ns());
 }
 

@@ -73,6 +73,10 @@ class Machine {
   void deliver(const Input& input);
   // Hears of each input that run() takes, before its device does.
   void observe_inputs(std::function<void(const Input&)> observer) { input_observer_ = std::move(observer); }
+  // Hears of each stretch of virtual time that passes while the CPU is halted, after it.
+  void observe_idle(std::function<void(uint64_t from_ns, uint64_t to_ns)> observer) {
+    idle_observer_ = std::move(observer);
+  }
   // At MachineStop::idle: when, in virtual time, the next event is due.
   uint64_t idle_until_ns() const { return events_.next_due(); }
   // Moves time forward while halted, to at most idle_until_ns(), and does what is due then.
@@ -100,6 +104,7 @@ class Machine {
   std::vector<PagedStore*> stores_;
   PageHashes page_hashes_;
   std::function<void(const Input&)> input_observer_;
+  std::function<void(uint64_t, uint64_t)> idle_observer_;
   MachineStop asked_ = MachineStop::limit;  // limit: nothing asked
 };
 

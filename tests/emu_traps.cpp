@@ -8,6 +8,7 @@
 
 #include "emu/machine.h"
 #include "tests/code_rig.h"
+#include "tests/watcher.h"
 
 namespace {
 
@@ -17,8 +18,8 @@ using Mode = CodeRig::Mode;
 
 using MakeRig = std::function<std::unique_ptr<CodeRig>()>;
 
-// Whole, one instruction at a time, and stopped once at each count on the way: the same state at each count that two
-// of them visit. Returns the count at the end.
+// Whole, one instruction at a time, stopped once at each count on the way, and watched instruction by instruction: the
+// same state at each count that two of them visit. Returns the count at the end.
 uint64_t same_however_sliced(const MakeRig& make) {
   const auto whole = make();
   CHECK(whole->run() == MachineStop::halted);
@@ -47,6 +48,20 @@ uint64_t same_however_sliced(const MakeRig& make) {
     stopped->run();
     CHECK(stopped->machine.digest() == last);
   }
+  const auto watched = make();
+  const understudy::tests::Watcher watcher(watched->machine, {true, true, true});
+  watched->run();
+  CHECK(watched->icount() == end);
+  CHECK(watched->machine.digest() == last);
+  CHECK(watcher.wrong_records == 0);
+  uint64_t next = 0;
+  for (const auto& step : watcher.steps) {
+    CHECK(step.icount <= next);
+    if (step.icount < next) continue;
+    if (next > 0) CHECK(step.rip == rips[next - 1]);
+    ++next;
+  }
+  CHECK(next == end);
   return end;
 }
 
