@@ -2,6 +2,8 @@
 // tests of GDB's protocol, and its fuzzer, stand on.
 #pragma once
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <memory>
@@ -12,6 +14,13 @@
 #include "tools/gdb_server.h"
 
 namespace understudy::test {
+
+// A packet as a client frames it; what has to be escaped is in the payload already.
+inline std::string gdb_frame(std::string_view payload) {
+  unsigned sum = 0;
+  for (const char c : payload) sum += static_cast<uint8_t>(c);
+  return fmt::format("${}#{:02x}", payload, sum & 0xff);
+}
 
 // A history of kCounts one-byte instructions from kCode on, of which the one at count n stores n to kData + n % 64.
 // Memory is a page of code and a page of data.

@@ -4,8 +4,10 @@
 
 #include <random>
 
+#include "tests/gdb_rig.h"
 #include "tools/gdb_packets.h"
 
+using namespace understudy::test;
 using namespace understudy::tools;
 using Event = GdbPackets::Event;
 
@@ -13,12 +15,6 @@ namespace {
 
 void give(GdbPackets& packets, std::string_view text) {
   packets.receive({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
-}
-
-std::string frame(std::string_view body) {
-  unsigned sum = 0;
-  for (const char c : body) sum += static_cast<uint8_t>(c);
-  return fmt::format("${}#{:02x}", body, sum & 0xff);
 }
 
 std::vector<Event> all(GdbPackets& packets) {
@@ -35,7 +31,7 @@ std::string payload_of_frame(std::string_view sent) {
   REQUIRE(sent.size() >= 4);
   REQUIRE(sent.front() == '$');
   const std::string_view body = sent.substr(1, sent.size() - 4);
-  CHECK(sent == frame(body));
+  CHECK(sent == gdb_frame(body));
   CHECK(body.find_first_of("#$") == std::string_view::npos);
   std::string runs;
   for (size_t i = 0; i < body.size(); ++i) {
@@ -76,7 +72,7 @@ TEST_CASE("hexadecimal numbers and bytes") {
 }
 
 TEST_CASE("a frame becomes a packet, acknowledged, however it is cut") {
-  const std::string sent = frame("m1000,4") + frame("") + frame("X0,2:}\x03}\x04");
+  const std::string sent = gdb_frame("m1000,4") + gdb_frame("") + gdb_frame("X0,2:}\x03}\x04");
   for (size_t piece = 1; piece <= sent.size(); ++piece) {
     GdbPackets packets;
     for (size_t i = 0; i < sent.size(); i += piece) give(packets, std::string_view(sent).substr(i, piece));
@@ -92,7 +88,7 @@ TEST_CASE("a damaged frame is asked for again") {
   give(packets, "$g#zz");
   CHECK(packets.take_output() == "-");
   CHECK(all(packets).empty());
-  give(packets, frame("g"));
+  give(packets, gdb_frame("g"));
   CHECK(packets.take_output() == "+");
   CHECK(all(packets) == std::vector{packet("g")});
 }
@@ -100,28 +96,28 @@ TEST_CASE("a damaged frame is asked for again") {
 TEST_CASE("without acknowledgements, a damaged frame is an event") {
   GdbPackets packets;
   packets.stop_acknowledging();
-  give(packets, "$g#00" + frame("g"));
+  give(packets, "$g#00" + gdb_frame("g"));
   CHECK(packets.take_output().empty());
   CHECK(all(packets) == std::vector{Event{Event::Kind::bad, "a packet has a wrong checksum"}, packet("g")});
 }
 
 TEST_CASE("a frame that begins inside another takes its place; what is between frames is passed over") {
   GdbPackets packets;
-  give(packets, "noise++$lost" + frame("c") + "\x03zz" + frame("?"));
+  give(packets, "noise++$lost" + gdb_frame("c") + "\x03zz" + gdb_frame("?"));
   CHECK(all(packets) == std::vector{packet("c"), kInterrupt, packet("?")});
 }
 
 TEST_CASE("Ctrl-C inside a frame is a byte of it") {
   GdbPackets packets;
-  give(packets, frame("X0,1:\x03"));
+  give(packets, gdb_frame("X0,1:\x03"));
   CHECK(all(packets) == std::vector{packet("X0,1:\x03")});
 }
 
 TEST_CASE("a frame of any length takes bounded memory") {
   GdbPackets packets;
-  give(packets, frame(std::string(GdbPackets::kMaxPayload, 'a')));
+  give(packets, gdb_frame(std::string(GdbPackets::kMaxPayload, 'a')));
   CHECK(all(packets) == std::vector{packet(std::string(GdbPackets::kMaxPayload, 'a'))});
-  give(packets, frame(std::string(GdbPackets::kMaxPayload + 1, 'a')) + frame("g"));
+  give(packets, gdb_frame(std::string(GdbPackets::kMaxPayload + 1, 'a')) + gdb_frame("g"));
   CHECK(all(packets) == std::vector{Event{Event::Kind::bad, "a packet is too long"}, packet("g")});
 }
 
@@ -153,9 +149,9 @@ TEST_CASE("runs are shortened") {
     packets.send(payload);
     return packets.take_output();
   };
-  CHECK(sent("000") == frame("000"));
-  CHECK(sent("0000") == frame("0* "));
-  CHECK(sent("1" + std::string(7, '0')) == frame("10*\"0"));  // six more would be counted by '#'
+  CHECK(sent("000") == gdb_frame("000"));
+  CHECK(sent("0000") == gdb_frame("0* "));
+  CHECK(sent("1" + std::string(7, '0')) == gdb_frame("10*\"0"));  // six more would be counted by '#'
   CHECK(sent("") == "$#00");
 }
 

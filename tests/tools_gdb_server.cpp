@@ -14,12 +14,6 @@ using namespace understudy::tools;
 
 namespace {
 
-std::string frame(std::string_view body) {
-  unsigned sum = 0;
-  for (const char c : body) sum += static_cast<uint8_t>(c);
-  return fmt::format("${}#{:02x}", body, sum & 0xff);
-}
-
 // The payloads of frames, run lengths undone.
 std::vector<std::string> answers_in(const std::string& sent) {
   std::vector<std::string> answers;
@@ -57,7 +51,7 @@ struct Session {
   // One client's packets, and all answers.
   std::vector<std::string> say(const std::vector<std::string>& packets, const std::string& behind = "") {
     std::string script;
-    for (const std::string& body : packets) script += frame(body);
+    for (const std::string& body : packets) script += gdb_frame(body);
     ScriptedLink link(script + behind, 7);
     ListMonitor monitor;
     GdbServer server(target, &monitor, settings, link);
@@ -113,10 +107,10 @@ TEST_CASE("gdb server: what it can is said") {
 
 TEST_CASE("gdb server: acknowledgements end when they are told to") {
   Session session;
-  ScriptedLink link(frame("QStartNoAckMode") + "+" + frame("qC") + "$qC#00", 1);
+  ScriptedLink link(gdb_frame("QStartNoAckMode") + "+" + gdb_frame("qC") + "$qC#00", 1);
   GdbServer server(session.target, nullptr, session.settings, link);
   CHECK(server.serve() == GdbServer::Parting::hung_up);
-  CHECK(link.sent == "+" + frame("OK") + frame("QC1") + frame("E.a packet has a wrong checksum"));
+  CHECK(link.sent == "+" + gdb_frame("OK") + gdb_frame("QC1") + gdb_frame("E.a packet has a wrong checksum"));
 }
 
 TEST_CASE("gdb server: registers, all and by number") {
@@ -282,8 +276,8 @@ TEST_CASE("gdb server: a client that does not know swbreak is not told of it") {
 TEST_CASE("gdb server: Ctrl-C stops what runs and nothing else") {
   Session session;
   session.target.icount = FakeGdbTarget::kCounts;
-  CHECK(session.say({"c"}, "\x03" + frame("qC")).front().starts_with("T02thread:1;"));
-  CHECK(session.say({"qC"}, "\x03" + frame("qC")) == std::vector<std::string>{"QC1", "QC1"});
+  CHECK(session.say({"c"}, "\x03" + gdb_frame("qC")).front().starts_with("T02thread:1;"));
+  CHECK(session.say({"qC"}, "\x03" + gdb_frame("qC")) == std::vector<std::string>{"QC1", "QC1"});
   CHECK(session.parting == GdbServer::Parting::hung_up);
 }
 
@@ -291,7 +285,7 @@ TEST_CASE("gdb server: a run ends when the client is gone") {
   Session session;
   session.target.icount = FakeGdbTarget::kCounts;
   session.target.patience = ~0u;
-  ScriptedLink link(frame("c"));
+  ScriptedLink link(gdb_frame("c"));
   link.leaves_early = true;
   GdbServer server(session.target, nullptr, session.settings, link);
   CHECK(server.serve() == GdbServer::Parting::hung_up);
@@ -324,7 +318,7 @@ TEST_CASE("gdb server: monitor") {
 TEST_CASE("gdb server: another mode than the description's is mentioned, once") {
   Session session;
   session.target.record().efer = 0;
-  ScriptedLink link(frame("s") + frame("s"));
+  ScriptedLink link(gdb_frame("s") + gdb_frame("s"));
   GdbServer server(session.target, nullptr, session.settings, link);
   session.target.record().efer = emu::efer::kLma;
   server.serve();
@@ -372,7 +366,7 @@ TEST_CASE("gdb server: bytes of any kind, and packets that are nearly right") {
       }
       if (chance() % 8 == 0)
         for (unsigned i = chance() % 40; i-- > 0;) script += static_cast<char>(chance());
-      script += frame(body);
+      script += gdb_frame(body);
     }
     attempt_gdb_session(script, 1 + chance() % 100);
   }
