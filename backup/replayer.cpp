@@ -94,8 +94,9 @@ std::optional<ReplayStop> Replayer::go_to(uint64_t icount, uint64_t ns) {
         return diverge(fmt::format("the machine halted for ever at instruction {}; the log goes on to {}",
                                    machine_.icount(), icount));
       case emu::MachineStop::idle:
-      case emu::MachineStop::asked:
         break;
+      case emu::MachineStop::asked:
+        return ReplayStop::asked;
       case emu::MachineStop::shutdown:
       case emu::MachineStop::reset:
       case emu::MachineStop::debug_exit:
@@ -177,6 +178,7 @@ std::optional<ReplayStop> Replayer::apply_reset(const ftlog::LogEntry& entry) {
   // The machine stops by itself where it asks for the reset, perhaps without another instruction.
   if (!stopped_) {
     const emu::MachineStop stop = machine_.run(entry.icount + 1, emu::Machine::Idle::skip);
+    if (stop == emu::MachineStop::asked) return ReplayStop::asked;
     if (stop != emu::MachineStop::limit) stopped_ = stop;
   }
   if (stopped_ != emu::MachineStop::reset || !at(entry))

@@ -16,6 +16,7 @@ namespace understudy::backup {
 
 enum class ReplayStop : uint8_t {
   limit,     // the count asked for
+  asked,     // Machine::ask_to_stop(): run() goes on from there
   starved,   // the next entry is not there (yet)
   ended,     // the log's End, reached and proven
   diverged,  // see divergence()

@@ -47,6 +47,14 @@ class Cpu {
   Cpu(const Cpu&) = delete;
   Cpu& operator=(const Cpu&) = delete;
   void connect(Board board) { board_ = std::move(board); }
+  // The CPU has entered a handler without retiring an instruction: for an interrupt, or for a fault of the next
+  // instruction. Between it and the handler's first instruction the machine can stop. Not called for INT, INT3, INTO,
+  // ICEBP and traps, which are the end of an instruction.
+  struct Delivered {
+    EventKind kind;
+    uint8_t vector;
+  };
+  void on_delivery(std::function<void(const Delivered&)> callback) { delivered_ = std::move(callback); }
   // Called after each access to a port.
   void on_port_access(std::function<void(uint16_t port)> callback) { port_accessed_ = std::move(callback); }
 
@@ -68,6 +76,9 @@ class Cpu {
     fast_limit_ = 0;
   }
   bool halted() const { return halted_; }
+  // Whether the next thing is an instruction (or its fault): no interrupt that is to be taken, no halt.
+  bool about_to_execute() const { return !halted_ && !accepts_interrupt(); }
+  uint64_t linear_pc() const;
   // Whether something could ever end a halt without new input: the interrupt flag is set (or an NMI waits).
   bool wakeable() const { return nmi_pending_ || (engine_.cpu().eflags & eflags::kIf); }
 
@@ -121,7 +132,6 @@ class Cpu {
   bool may_switch_tasks(uint64_t pc, const CodeBlocks::Opcode& opcode);
   // Takes back the instructions of the current block that did not run: those from linear address `pc` on.
   void roll_back_to(uint64_t pc);
-  uint64_t linear_pc() const;
   // Executes the intercepted instruction at the current RIP; false: let the engine run the block as it is.
   bool execute_intercept(const BlockRecord& record, uint64_t pc);
   void system_call(bool sysenter);
@@ -138,6 +148,7 @@ class Cpu {
   MsrFile msrs_;
   Board board_;
   std::function<void(uint16_t)> port_accessed_;
+  std::function<void(const Delivered&)> delivered_;
 
   uint64_t icount_ = 0;      // instructions retired once the current block has run
   uint64_t fast_limit_ = 0;  // blocks that end at or before it need no look; 0 when something waits

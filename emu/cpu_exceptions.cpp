@@ -24,17 +24,21 @@ constexpr unsigned kSystemCallLength = 2;
 void Cpu::deliver(const Event& event) {
   if (watches_events_)
     observer_->event(event, event.vector == kVectorPf && event.kind == EventKind::exception ? engine_.cpu().cr[2] : 0);
-  if (delivery_.deliver(event, engine_.flags()) == Delivery::triple_fault) pause(Pause::triple_fault);
+  const Delivery done = delivery_.deliver(event, engine_.flags());
   running_ = nullptr;
+  if (done == Delivery::triple_fault) return pause(Pause::triple_fault);
+  if (delivered_ && (event.kind == EventKind::hardware || event.kind == EventKind::exception))
+    delivered_({event.kind, event.vector});
   entered_handler();
 }
 
 void Cpu::deliver_fault(const GuestFault& fault) {
   const uint64_t eip = engine_.cpu().eip;
   if (watches_events_) observer_->event({EventKind::exception, fault.vector, fault.error_code, eip, eip}, fault.cr2);
-  if (delivery_.deliver_fault(fault, engine_.cpu().eip, engine_.flags()) == Delivery::triple_fault)
-    pause(Pause::triple_fault);
+  const Delivery done = delivery_.deliver_fault(fault, engine_.cpu().eip, engine_.flags());
   running_ = nullptr;
+  if (done == Delivery::triple_fault) return pause(Pause::triple_fault);
+  if (delivered_) delivered_({EventKind::exception, fault.vector});
   entered_handler();
 }
 

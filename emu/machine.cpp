@@ -70,6 +70,10 @@ void Machine::stop_with(MachineStop why) {
   cpu_.request_stop();
 }
 
+void Machine::ask_to_stop() {
+  if (asked_ == MachineStop::limit) stop_with(MachineStop::asked);
+}
+
 void Machine::skip_idle(uint64_t to_ns) {
   const uint64_t from_ns = now_ns();
   time_.skip_to(cpu_.icount(), std::min(to_ns, events_.next_due()));

@@ -28,7 +28,7 @@ enum class MachineStop : uint8_t {
   shutdown,    // the guest switched the power off
   reset,       // the guest asked for a reset, or shut its CPU down by a triple fault
   debug_exit,  // the guest wrote its verdict to the debug exit port
-  asked        // ask_to_stop()
+  asked        // ask_to_stop(), or whoever said so to stop_with()
 };
 
 struct Digest {
@@ -87,6 +87,9 @@ class Machine {
 
   // From devices: come back from run() with this, at the next instruction boundary.
   void stop_with(MachineStop why);
+  // From an observer: come back from run() at the next instruction boundary, with `asked` unless a device has said
+  // something else.
+  void ask_to_stop();
 
   void visit_state(StateVisitor& visitor);
   Digest digest();

@@ -114,6 +114,7 @@ int replay(const ReplayCommand& command) {
   const backup::Replayer& replayer = session.replayer();
   switch (stop) {
     case backup::ReplayStop::limit:
+    case backup::ReplayStop::asked:
       result.exit = interrupted() ? RunExit::quit : RunExit::stop_at;
       result.code = interrupted() ? exit_code::kQuit : 0;
       break;

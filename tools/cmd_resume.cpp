@@ -4,9 +4,6 @@
 
 #include <memory>
 
-#include "tools/record_session.h"
-#include "tools/replay_session.h"
-#include "tools/run_options.h"
 #include "tools/run_session.h"
 
 namespace understudy::tools {
@@ -58,15 +55,19 @@ int resume(const ResumeCommand& command) {
   if (session.machine().icount() != command.at)
     throw UsageError(
         fmt::format("--at {}: {} ends at instruction {}", command.at, command.directory, session.machine().icount()));
-  session.end_replay();
-  const RunOptions options = with_ends(session.options(), command.live);
-  RecordOptions record = command.record;
-  if (record.directory.empty()) record.directory = fmt::format("{}.at-{}", command.directory, command.at);
-  fmt::print(stderr, "understudy: live at instruction {}; recording into {}\n", command.at, record.directory);
-  return record_run(session.setup(), options, is_paced(options), session.start().rtc_start_s, record);
+  return resume_live(session, command.live, command.record);
 }
 
 }  // namespace
+
+int resume_live(ReplaySession& session, const RunOptions& live, RecordOptions record) {
+  const uint64_t at = session.machine().icount();
+  session.end_replay();
+  const RunOptions options = with_ends(session.options(), live);
+  if (record.directory.empty()) record.directory = fmt::format("{}.at-{}", session.directory(), at);
+  fmt::print(stderr, "understudy: live at instruction {}; recording into {}\n", at, record.directory);
+  return record_run(session.setup(), options, is_paced(options), session.start().rtc_start_s, record);
+}
 
 void add_resume_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
   auto command = std::make_shared<ResumeCommand>();

@@ -4,7 +4,14 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+#include "tools/record_session.h"
+#include "tools/replay_session.h"
+
 namespace understudy::tools {
+
+// Makes the machine of a replay live where it is, and runs it until it ends. The recording goes next to the old one
+// unless `record` says where. Returns the exit code; throws what record_run() does.
+int resume_live(ReplaySession& session, const RunOptions& live, RecordOptions record);
 
 void add_resume_command(CLI::App& app, std::function<void(std::function<int()>)> then);
 

@@ -79,6 +79,12 @@ void ReplaySession::start_near(uint64_t icount) {
   if (nearest != nullptr && nearest->icount > machine().icount()) enter(*nearest);
 }
 
+std::vector<uint64_t> ReplaySession::recorded_snapshots() const {
+  std::vector<uint64_t> icounts;
+  for (const ftlog::LogEntry& snapshot : snapshots_) icounts.push_back(snapshot.icount);
+  return icounts;
+}
+
 void ReplaySession::enter(const ftlog::LogEntry& at) {
   const auto& snapshot = std::get<ftlog::Snapshot>(at.payload);
   const std::string path = directory_ + "/" + snapshot.file;

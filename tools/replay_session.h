@@ -55,9 +55,14 @@ class ReplaySession {
   // Replays until `icount`, or to the end of what there is, or until a signal.
   backup::ReplayStop run_to(uint64_t icount);
 
+  const std::string& directory() const { return directory_; }
   emu::Machine& machine() { return setup_.pc->machine(); }
   MachineSetup& setup() { return setup_; }
   const backup::Replayer& replayer() const { return *replayer_; }
+  // See Replayer.
+  void on_applied(std::function<void(const ftlog::LogEntry&)> callback) { replayer_->on_applied(std::move(callback)); }
+  // The counts at which there are snapshots beside the log, ascending.
+  std::vector<uint64_t> recorded_snapshots() const;
   const ftlog::LogReader& log() const { return log_; }
   // The last point that the log tells of: what there is to replay.
   uint64_t last_icount() const { return last_icount_; }
