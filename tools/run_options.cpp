@@ -2,6 +2,8 @@
 
 #include <map>
 
+#include "tools/optional_flag.h"
+
 namespace understudy::tools {
 
 namespace {
@@ -63,8 +65,8 @@ void add_run_options(CLI::App& command, RunOptions& o) {
                     "start of 2026]");
   auto* start = command.add_option_group("How it begins");
   start->add_option("--from-snapshot", o.from_snapshot, "Start from a snapshot of the same machine")->type_name("FILE");
-  start->add_flag("--reboot,!--no-reboot", o.reboot,
-                  "At a reset, start again, or stop [start again if there is firmware to do it]");
+  add_optional_flag(*start, "--reboot,!--no-reboot", o.reboot,
+                    "At a reset, start again, or stop [start again if there is firmware to do it]");
   add_live_options(command, o);
   command.parse_complete_callback([&o, nic] {
     if (o.net != "none" && nic->count() == 0) o.nic = kDefaultNic;
@@ -88,9 +90,10 @@ void add_live_options(CLI::App& command, RunOptions& o) {
       ->capture_default_str();
   host->add_option("--pcap", o.pcap, "Capture the card's frames, with the guest's time")->type_name("FILE");
   auto* run = command.add_option_group("The run");
-  run->add_flag("--paced,!--unpaced", o.paced,
-                "Keep the guest's clock at the host's pace, or run as fast as possible and skip idle time [paced when "
-                "you are at a terminal, or with --net]");
+  add_optional_flag(
+      *run, "--paced,!--unpaced", o.paced,
+      "Keep the guest's clock at the host's pace, or run as fast as possible and skip idle time [paced when "
+      "you are at a terminal, or with --net]");
   run->add_option("--stop-at", o.stop_at, "Stop when this many instructions have run")->type_name("ICOUNT");
   run->add_option("--until-serial", o.until_serial, "Stop when a line on COM1 matches")->type_name("REGEX");
   run->add_option("--save", o.save, "Write a snapshot at the end")->type_name("FILE");
