@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "ftlog/arbiter_etcd.h"
 #include "ftlog/arbiter_file.h"
 
 namespace understudy::ftlog {
@@ -35,7 +36,10 @@ std::unique_ptr<Arbiter> open_arbiter(const std::string& spec, std::chrono::mill
   constexpr std::string_view kFile = "file:";
   if (spec.starts_with(kFile) && spec.size() > kFile.size())
     return std::make_unique<FileArbiter>(spec.substr(kFile.size()), timeout);
-  throw ArbiterError(fmt::format("arbiter '{}': expected file:DIRECTORY", spec));
+  constexpr std::string_view kEtcd = "etcd:";
+  if (spec.starts_with(kEtcd)) return std::make_unique<EtcdArbiter>(spec.substr(kEtcd.size()), timeout);
+  throw ArbiterError(fmt::format(
+      "arbiter '{}': expected file:DIRECTORY or etcd:http://HOST:PORT[,http://HOST:PORT...][/PREFIX]", spec));
 }
 
 }  // namespace understudy::ftlog

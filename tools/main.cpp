@@ -11,6 +11,7 @@
 #include "ftlog/curve_keys.h"
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
+#include "tools/cmd_arbiter.h"
 #include "tools/cmd_keys.h"
 #include "tools/cmd_log.h"
 #include "tools/cmd_pack.h"
@@ -47,6 +48,7 @@ int main(int argc, char** argv) {
   tools::add_log_command(app, then);
   tools::add_pack_commands(app, then);
   tools::add_keys_command(app, then);
+  tools::add_arbiter_command(app, then);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -15,7 +15,8 @@ const char* to_string(RunExit exit);
 
 // What a run's end means to the shell.
 namespace exit_code {
-constexpr int kUsage = 2, kHalted = 3, kInternal = 4, kDiverged = 5, kDamaged = 5, kReset = 7, kQuit = 130;
+constexpr int kUsage = 2, kHalted = 3, kInternal = 4, kDiverged = 5, kDamaged = 5, kLost = 6, kReset = 7,
+              kUnreachable = 8, kQuit = 130;
 }
 
 struct RunResult {
