@@ -10,15 +10,17 @@ namespace {
 
 Claim unreachable(std::string reason) { return {Verdict::unreachable, {}, std::move(reason)}; }
 
+Claim won(ReignDirectory& directory) {
+  directory.sync();
+  return {Verdict::won, {}, {}};
+}
+
 Claim claim(const std::string& path, const Reign& wanted, const std::atomic<bool>& given_up) {
   ReignDirectory directory(path);
   while (!given_up) {
     const auto last = directory.last();
-    if (last && last->reign == wanted) {
-      // Won before, by a claim that may have ended before its sync.
-      directory.sync();
-      return {Verdict::won, {}, {}};
-    }
+    // By a claim that was cut off, perhaps before its sync.
+    if (last && last->reign == wanted) return won(directory);
     if (last && last->reign.epoch >= wanted.epoch) return {Verdict::lost, last->reign, {}};
     if (!last && wanted.epoch > 1)
       return unreachable(
@@ -26,8 +28,10 @@ Claim claim(const std::string& path, const Reign& wanted, const std::atomic<bool
                       "a disk that is not mounted?",
                       path));
     directory.create();
-    // Ours or another's: the next turn tells.
-    directory.add({last ? last->number + 1 : 1, wanted}, [&given_up] { return !given_up; });
+    const uint64_t number = last ? last->number + 1 : 1;
+    directory.add({number, wanted}, [&given_up] { return !given_up; });
+    // Ours it is even if a newer one follows already. Another's: the next turn tells what that means.
+    if (directory.read(number) == wanted) return won(directory);
   }
   return unreachable("given up");
 }

@@ -86,8 +86,8 @@ class Etcd:
             member.wait()
 
 
-def race(spec_of, first, last, nodes):
-    """Every node claims every next epoch; who won which."""
+def race(spec_of, first, last, nodes, all_told=True):
+    """Every node claims every next epoch. Where answers get lost, a win may be overtaken before its node hears of it."""
     def run(node):
         wins, epoch = [], first
         while epoch <= last:
@@ -99,7 +99,9 @@ def race(spec_of, first, last, nodes):
         return wins
     with concurrent.futures.ThreadPoolExecutor(nodes) as pool:
         won = list(pool.map(run, range(nodes)))
-    require(sorted(sum(won, [])) == list(range(first, last + 1)), f'wins: {won}')
+    wins = sorted(sum(won, []))
+    require(len(wins) == len(set(wins)) and set(wins) <= set(range(first, last + 1)), f'wins: {won}')
+    require(not all_told or len(wins) == last + 1 - first, f'wins: {won}')
 
 
 def one_node(scratch):
@@ -135,7 +137,8 @@ def three_nodes(scratch):
         race(lambda node: etcd.spec(node % 3, (node + 1) % 3, (node + 2) % 3), 2, 20, 3)
         # One fails in the middle of a race. Killed or frozen, whoever leads: the others decide.
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            racing = pool.submit(race, lambda node: etcd.spec(node % 3, (node + 1) % 3, (node + 2) % 3), 21, 60, 3)
+            racing = pool.submit(race, lambda node: etcd.spec(node % 3, (node + 1) % 3, (node + 2) % 3), 21, 60, 3,
+                                 all_told=False)
             while reign(etcd.spec(1))['epoch'] < 30:
                 pass
             etcd.kill(0)
