@@ -83,13 +83,15 @@ class CodeBlocks {
   void reset();
   // How often that was done.
   uint64_t generation() const { return generation_; }
+  // Which of at most kRecords a record is.
+  size_t number_of(const BlockRecord& record) const { return static_cast<size_t>(&record - records_.get()); }
+  static constexpr size_t kRecords = 1u << 19;
   // From the next reset() on, blocks that may leave the privilege level need care.
   void watch_privilege(bool watch) { watches_privilege_ = watch; }
   bool nearly_full() const { return used_ + 4096 > kRecords; }
   uint64_t blocks_translated() const { return translated_; }
 
  private:
-  static constexpr size_t kRecords = 1u << 19;
   BlockRecord& fresh_record();
   void use_fresh_record();
   // `count` 0: by decoding.

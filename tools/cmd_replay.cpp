@@ -82,13 +82,6 @@ RunExit run_exit(ftlog::EndReason reason) {
   return RunExit::error;
 }
 
-void print_divergence(const backup::Divergence& divergence) {
-  fmt::print(stderr,
-             "understudy: the replay diverges: {}\n"
-             "  at instruction {}, log entry {}; all was equal at instruction {}\n",
-             divergence.what, divergence.icount, divergence.sequence, divergence.last_proven_icount);
-}
-
 int replay(const ReplayCommand& command) {
   const uint64_t to = parse_count("--to", command.to, "end", ~0ull);
   const bool was_finished = ftlog::was_finished(command.directory);

@@ -43,6 +43,13 @@ void print_difference(const backup::FirstDifference& difference, const char* lef
 
 }  // namespace
 
+void print_divergence(const backup::Divergence& divergence) {
+  fmt::print(stderr,
+             "understudy: the replay diverges: {}\n"
+             "  at instruction {}, log entry {}; all was equal at instruction {}\n",
+             divergence.what, divergence.icount, divergence.sequence, divergence.last_proven_icount);
+}
+
 void explain_divergence(const std::string& directory, const backup::Divergence& divergence,
                         const std::optional<RamFlip>& flip) {
   const uint64_t low = divergence.last_proven_icount, high = std::max(divergence.icount, low);

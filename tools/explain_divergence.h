@@ -10,6 +10,9 @@
 
 namespace understudy::tools {
 
+// What diverged and where, in two lines on standard error.
+void print_divergence(const backup::Divergence& divergence);
+
 // Prints to standard error. With `flip`, one of the two has the flip, as the replay that diverged had.
 void explain_divergence(const std::string& directory, const backup::Divergence& divergence,
                         const std::optional<RamFlip>& flip);

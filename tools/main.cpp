@@ -19,8 +19,10 @@
 #include "tools/cmd_replay.h"
 #include "tools/cmd_resume.h"
 #include "tools/cmd_run.h"
+#include "tools/cmd_trace.h"
 #include "tools/run_session.h"
 #include "tools/serial_backend.h"
+#include "tools/symbols.h"
 
 using namespace understudy;
 
@@ -47,6 +49,7 @@ int main(int argc, char** argv) {
   tools::add_resume_command(app, then);
   tools::add_log_command(app, then);
   tools::add_pack_commands(app, then);
+  tools::add_trace_command(app, then);
   tools::add_keys_command(app, then);
   tools::add_arbiter_command(app, then);
   try {
@@ -61,6 +64,8 @@ int main(int argc, char** argv) {
   } catch (const emu::BootError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const devices::DiskImageError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const tools::SymbolError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const emu::SnapshotError& error) {
     return report(tools::exit_code::kUsage, error);
