@@ -33,7 +33,7 @@ Machine::Machine(uint64_t ram_bytes, std::span<const uint8_t> rom)
   });
 }
 
-void Machine::update_limit() { cpu_.shorten(time_.icount_at(events_.next_due())); }
+void Machine::update_limit() { cpu_.shorten(time_.icount_at(std::min(events_.next_due(), pause_ns_))); }
 
 void Machine::reset() {
   events_.reset();
@@ -101,7 +101,8 @@ MachineStop Machine::run(uint64_t until_icount, Idle idle, uint64_t until_ns) {
       continue;
     }
 
-    const uint64_t due = events_.next_due();
+    if (now_ns() >= pause_ns_ && !cpu_.halted()) return MachineStop::limit;
+    const uint64_t due = cpu_.halted() ? events_.next_due() : std::min(events_.next_due(), pause_ns_);
     switch (cpu_.run(std::min(until_icount, time_.icount_at(due)))) {
       case CpuStop::triple_fault:
         return MachineStop::reset;

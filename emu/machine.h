@@ -69,6 +69,9 @@ class Machine {
   // interrupt that the CPU takes; run() returns before the last, so a replay can stand at any point that a live run
   // stood at. Inputs that wait are taken at the present count.
   MachineStop run(uint64_t until_icount, Idle idle = Idle::skip, uint64_t until_ns = 0);
+  // run() comes back (MachineStop::limit) no later than when the clock of a machine that executes shows `ns`. Not part
+  // of the state: it changes nothing but where run() returns.
+  void pause_at(uint64_t ns) { pause_ns_ = ns; }
   // Hands an input to its device here and now, as run() does with those of World.
   void deliver(const Input& input);
   // Hears of each input that run() takes, before its device does.
@@ -107,6 +110,7 @@ class Machine {
   std::vector<PagedStore*> stores_;
   PageHashes page_hashes_;
   std::function<void(const Input&)> input_observer_;
+  uint64_t pause_ns_ = EventQueue::kNever;
   std::function<void(uint64_t, uint64_t)> idle_observer_;
   MachineStop asked_ = MachineStop::limit;  // limit: nothing asked
 };

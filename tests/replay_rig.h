@@ -1,4 +1,5 @@
-// A machine small enough to know by heart, for tests of recording and replay: a guest that sleeps (or counts) and whose
+// A machine small enough to know by heart, for tests of recording and replay: a guest that sleeps (or counts, or works
+// for a while and then sleeps) and whose
 // interrupt handler echoes what the only device brings, once a millisecond of virtual time and whenever an input comes.
 #pragma once
 
@@ -55,7 +56,7 @@ class ToyDevice : public emu::Device, public emu::PortDevice {
   uint8_t latch_ = 0;
 };
 
-enum class Guest { sleeps, counts };
+enum class Guest { sleeps, counts, works };
 
 class ToyMachine {
  public:
@@ -74,8 +75,9 @@ class ToyMachine {
     machine_.reset();
     emu::BootPlan plan;
     plan.bypasses_firmware = true;
-    // 1000h: sti; hlt or inc ax; jmp back to it
+    // 1000h: sti; hlt or inc ax; jmp back to it. Or: sti; mov cx,20000; loop $; hlt; jmp back to mov
     plan.chunks.push_back({0x1000, {0xfb, static_cast<uint8_t>(guest_ == Guest::sleeps ? 0xf4 : 0x40), 0xeb, 0xfd}});
+    if (guest_ == Guest::works) plan.chunks.push_back({0x1000, {0xfb, 0xb9, 0x20, 0x4e, 0xe2, 0xfe, 0xf4, 0xeb, 0xf8}});
     // 1100h: push ax; in al,10h; add [2000h],al; out 10h,al; out 11h,al; out 12h,al; pop ax; iret
     plan.chunks.push_back(
         {0x1100, {0x50, 0xe4, 0x10, 0x00, 0x06, 0x00, 0x20, 0xe6, 0x10, 0xe6, 0x11, 0xe6, 0x12, 0x58, 0xcf}});

@@ -55,6 +55,14 @@ void write_json(const std::string& path, const RunResult& result) {
         {"out_no_link", n.out_no_link},     {"out_refused", n.out_refused},   {"in_bad_size", n.in_bad_size},
         {"in_queue_full", n.in_queue_full}, {"links_cut", n.links_cut}};
   }
+  if (result.pace) {
+    const PaceCounts& p = *result.pace;
+    json["pace"] = {{"behind_ns", p.behind_ns},
+                    {"most_behind_ns", p.most_behind_ns},
+                    {"most_ahead_ns", p.most_ahead_ns},
+                    {"lost_ns", p.lost_ns},
+                    {"rate_changes", p.rate_changes}};
+  }
   const std::string text = json.dump(2) + "\n";
   std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "w");
   if (file == nullptr) throw UsageError(fmt::format("--json {}: {}", path, std::strerror(errno)));
@@ -64,6 +72,9 @@ void write_json(const std::string& path, const RunResult& result) {
 }
 
 void explain(const RunResult& result) {
+  if (result.pace && result.pace->lost_ns != 0)
+    fmt::print(stderr, "understudy: the host did not keep up: the guest's clock is {:.1f} s late\n",
+               static_cast<double>(result.pace->lost_ns) / 1e9);
   switch (result.exit) {
     case RunExit::halted:
       fmt::print(stderr, "understudy: the guest halted for ever at instruction {}\n", result.icount);

@@ -7,6 +7,7 @@
 
 #include "devices/host_net.h"
 #include "emu/machine.h"
+#include "tools/pace.h"
 
 namespace understudy::tools {
 
@@ -27,6 +28,7 @@ struct RunResult {
   double wall_s = 0;
   emu::Digest digest;
   std::optional<devices::HostNetCounts> net;
+  std::optional<PaceCounts> pace;  // of a paced run
 };
 
 // Writes the result as one JSON object; "-" is standard output. Throws UsageError.

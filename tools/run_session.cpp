@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <csignal>
+#include <ctime>
 
 #include "devices/isa_debug_exit.h"
 #include "tools/terminal.h"
@@ -15,8 +16,19 @@ namespace {
 constexpr uint64_t kPollInstructions = 500'000;
 // A serial line brings this much at a time: what its FIFO holds.
 constexpr size_t kSerialBurst = 16;
-// A paced machine that fell behind by more than this (the host was busy, or asleep) does not try to catch up.
-constexpr uint64_t kMaxLagNs = 200'000'000;
+
+using SteadyClock = std::chrono::steady_clock;
+
+uint64_t host_ns() {
+  return static_cast<uint64_t>(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(SteadyClock::now().time_since_epoch()).count());
+}
+
+uint64_t thread_cpu_ns() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
+}
 
 volatile std::sig_atomic_t signalled = 0;
 
@@ -80,7 +92,7 @@ void RunSession::feed_inputs() {
 }
 
 uint64_t RunSession::next_stop() {
-  uint64_t stop = machine_.icount() + kPollInstructions;
+  uint64_t stop = machine_.icount() + (pace_ ? pace_->slice() : kPollInstructions);
   if (options_.slice != 0) {
     if (slice_end_ <= machine_.icount()) {
       slice_state_ = slice_state_ * 6364136223846793005ull + 1442695040888963407ull;
@@ -94,17 +106,18 @@ uint64_t RunSession::next_stop() {
   return stop;
 }
 
-// Waits until the host's clock has reached the guest's. False when something else is to be done first.
-bool RunSession::keep_pace() {
-  const uint64_t guest_ns = machine_.time().ns_at(machine_.icount()) - started_ns_;
-  const auto due = started_ + std::chrono::nanoseconds(guest_ns);
-  const auto now = HostClock::now();
-  if (due > now) {
-    wakeup_.wait_until(due);
-    return HostClock::now() >= due;
-  }
-  if (now - due > std::chrono::nanoseconds(kMaxLagNs)) started_ += (now - due);
-  return true;
+HostClock RunSession::host_clock() {
+  return {host_ns, thread_cpu_ns, [this](uint64_t ns) {
+            wakeup_.wait_until(SteadyClock::time_point(
+                std::chrono::duration_cast<SteadyClock::duration>(std::chrono::nanoseconds(ns))));
+          }};
+}
+
+void RunSession::set_rate(uint64_t ps_per_instruction) {
+  if (recorder_ != nullptr)
+    recorder_->set_rate(ps_per_instruction);
+  else
+    machine_.time().set_rate(machine_.icount(), ps_per_instruction);
 }
 
 bool RunSession::quit_asked() const {
@@ -119,6 +132,7 @@ RunResult RunSession::result(RunExit exit, int code) {
   result.virtual_ns = machine_.time().ns_at(machine_.icount());
   result.digest = machine_.digest();
   result.net = net_->counts();
+  if (pace_) result.pace = pace_->counts();
   return result;
 }
 
@@ -149,17 +163,11 @@ std::optional<RunResult> RunSession::over(emu::MachineStop stop) {
   return std::nullopt;
 }
 
-uint64_t RunSession::host_ns() {
-  return static_cast<uint64_t>(
-      std::chrono::duration_cast<std::chrono::nanoseconds>(HostClock::now().time_since_epoch()).count());
-}
-
 RunResult RunSession::run() {
-  started_ = HostClock::now();
-  const auto begin = started_;
-  started_ns_ = machine_.time().ns_at(machine_.icount());
+  const auto begin = SteadyClock::now();
+  if (paced_) pace_.emplace(machine_, host_clock(), [this](uint64_t rate) { set_rate(rate); });
   auto ended = [&](RunResult finished) {
-    finished.wall_s = std::chrono::duration<double>(HostClock::now() - begin).count();
+    finished.wall_s = std::chrono::duration<double>(SteadyClock::now() - begin).count();
     if (screen_) screen_->show();
     return finished;
   };
@@ -179,17 +187,7 @@ RunResult RunSession::run() {
       fmt::print(stderr, "digest {} {:016x} cpu {:016x} ram {:016x} devices {:016x}\n", machine_.icount(), digest.all,
                  digest.cpu, digest.ram, digest.devices);
     }
-    if (!paced_) continue;
-    if (stop == emu::MachineStop::idle || stop == emu::MachineStop::halted) {
-      // Halted: host time passes, then as much virtual time.
-      const uint64_t now_ns = machine_.time().ns_at(machine_.icount());
-      const uint64_t due_ns = std::min(machine_.idle_until_ns(), now_ns + kMaxLagNs);
-      wakeup_.wait_until(started_ + std::chrono::nanoseconds(due_ns - started_ns_));
-      const auto passed = std::chrono::duration_cast<std::chrono::nanoseconds>(HostClock::now() - started_).count();
-      machine_.skip_idle(std::max(now_ns, std::min(due_ns, started_ns_ + static_cast<uint64_t>(passed))));
-    } else {
-      keep_pace();
-    }
+    if (pace_) pace_->after_slice(stop == emu::MachineStop::idle || stop == emu::MachineStop::halted);
   }
 }
 

@@ -1,5 +1,5 @@
-// Runs a machine for a user: moves bytes between its channels and their ends on the host, keeps pace, shows the screen,
-// and decides when it is over.
+// Runs a machine for a user: moves bytes between its channels and their ends on the host, shows the screen, and decides
+// when it is over. Pace keeps the guest's clock with the host's.
 #pragma once
 
 #include <chrono>
@@ -12,6 +12,7 @@
 #include "primary/recorder.h"
 #include "tools/machine_setup.h"
 #include "tools/net_link.h"
+#include "tools/pace.h"
 #include "tools/run_options.h"
 #include "tools/run_result.h"
 #include "tools/screen_console.h"
@@ -30,13 +31,12 @@ class RunSession {
   RunResult run();
 
  private:
-  using HostClock = std::chrono::steady_clock;
   void connect_serial(const std::string& channel, std::unique_ptr<SerialBackend>& backend, const std::string& spec);
   void feed_inputs();
   // The next count at which run() must return, whatever the machine does.
   uint64_t next_stop();
-  static uint64_t host_ns();
-  bool keep_pace();
+  HostClock host_clock();
+  void set_rate(uint64_t ps_per_instruction);
   std::optional<RunResult> over(emu::MachineStop stop);
   RunResult result(RunExit exit, int code);
   bool quit_asked() const;
@@ -52,8 +52,7 @@ class RunSession {
   std::unique_ptr<ScreenConsole> screen_;
   std::unique_ptr<SerialMatch> match_;
   std::unique_ptr<NetLink> net_;
-  HostClock::time_point started_;
-  uint64_t started_ns_ = 0;
+  std::optional<Pace> pace_;
   uint64_t slice_state_ = 0;
   uint64_t slice_end_ = 0;
 };
