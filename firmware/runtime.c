@@ -330,6 +330,15 @@ uint32_t crc32(uint32_t crc, const void* data, size_t count) {
   return ~crc;
 }
 
+// ---- what the boot loader said ----
+word boot_information;
+
+const char* boot_command_line(void) {
+  enum { kHasCommandLine = 1 << 2 };
+  const uint32_t* information = (const uint32_t*)boot_information;
+  return information && (*information & kHasCommandLine) ? (const char*)(word)information[4] : "";
+}
+
 _Noreturn void runtime_main(void) {
   set_up_tables();
   pic_init();

@@ -214,6 +214,9 @@ void* memcpy(void* to, const void* from, size_t count);
 int memcmp(const void* a, const void* b, size_t count);
 uint32_t crc32(uint32_t crc, const void* data, size_t count);  // IEEE 802.3, start with 0
 
+// ---- what the boot loader said ----
+const char* boot_command_line(void);  // of multiboot; 32-bit guests only, otherwise empty
+
 // Bodies of code under test: an address that C can call or patch.
 #define ASM_FUNCTION(name, text) \
   void name(void);               \

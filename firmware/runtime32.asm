@@ -1,7 +1,7 @@
 ; Entry and trap stubs of the 32-bit guests; see runtime.h.
 ; On entry (multiboot 1, 3.2): flat 32-bit segments, paging off, A20 on, EFLAGS.IF clear, no stack, no usable IDT.
 bits 32
-extern runtime_main, trap_dispatch
+extern runtime_main, trap_dispatch, boot_information
 global _start, kernel_stack, trap_stubs, load_segments, save_point, jump_back, enter_user
 
 section .multiboot
@@ -13,6 +13,7 @@ _start:
     cli
     cld
     mov esp, kernel_stack.end
+    mov [boot_information], ebx
     mov eax, 0x31               ; PE, ET, NE
     mov cr0, eax
     xor eax, eax
