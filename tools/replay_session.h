@@ -36,9 +36,6 @@ class ReplaySession {
   void slice(uint64_t most, uint64_t seed);
   void show_progress(bool show) { progress_ = show; }
 
-  // Called with each entry of the log that has been applied.
-  void on_applied(std::function<void(const ftlog::LogEntry&)> callback) { replayer_->on_applied(std::move(callback)); }
-
   // Throws UsageError for an address outside of RAM.
   void inject(const RamFlip& flip);
   bool injected() const { return injected_; }
