@@ -10,9 +10,10 @@ import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 
+import kv_load
+import linearizable
 import raw_tcp
 from raw_tcp import ACK, FIN, GUEST_IP, PSH, RST, SYN, Client, Segment, Wire, ip_frame, tcp_frame
 
@@ -136,50 +137,34 @@ def serves(scratch, nic):
         print(f'{nic}: serves')
 
 
-def load(port, seed, until):
-    """A mix of everything, until the time comes."""
-    chance = random.Random(seed)
-    client = Connection(port)
-    while time.monotonic() < until:
-        key = f'k{chance.randrange(20)}'
-        client.ask(*chance.choice([[f'SET {key} {chance.randrange(10**9)}'], [f'INCR n{key}'], [f'GET {key}'] * 5,
-                                   ['nonsense'], [f'CAS {key} 1 2', f'SET {key} 1']]))
-        if chance.random() < 0.02:
-            size = chance.randrange(100_000)
-            client.ask(f'BLOB {size}')
-            client.file.read(size)
-        if chance.random() < 0.02:
-            client.close()
-            client = Connection(port)
-    client.close()
-
-
 def replays(scratch, nic):
     port, folder = free_port(), os.path.join(scratch, 'recording-' + nic)
-    with Server(scratch, nic, f'user,hostfwd=tcp:127.0.0.1:{port}-:7000', ('record', folder, '--state-digest', '0.1')) as server:
+    net = f'user,hostfwd=tcp:127.0.0.1:{port}-:7000'
+    with Server(scratch, nic, net, ('record', folder, '--state-digest', '0.1')) as server:
         server.wait_for('ready')
-        failed = []
-
-        def run(seed):
-            try:
-                load(port, seed, until)
-            except Exception as error:  # of a thread: told below
-                failed.append(error)
-
-        until = time.monotonic() + 2
-        threads = [threading.Thread(target=run, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        require(not failed, f'under load: {failed}')
+        load = kv_load.Load(('127.0.0.1', port), clients=4, keys=6, seed=2).start()
+        # Beside them one that comes and goes, and takes more.
+        chance = random.Random(2)
+        for _ in range(10):
+            client = Connection(port)
+            size = chance.randrange(20_000)
+            client.ask('nonsense', f'SET k {size}', f'BLOB {size}')
+            require(client.file.read(size) == blob(size), 'a blob under load')
+            client.close()
+        until = time.monotonic() + LIMIT
+        while load.summary()['answered'] < 4000:
+            require(time.monotonic() < until, f'the clients do not get on: {load.summary()}')
+            time.sleep(0.01)
+        summary = load.stop()
+        require(summary['unanswered'] == 0 and summary['reconnects'] == 0, f'under load: {summary}')
         want = server.stop()
+    linearizable.check(load.history)
     done = subprocess.run([COMMAND, 'replay', folder, '--verify', '--json', server.json], stdout=subprocess.PIPE)
     require(done.returncode == 0, f'{nic}: understudy replay: exit code {done.returncode}')
     with open(server.json) as file:
         got = json.load(file)
     require(all(got[key] == want[key] for key in ('icount', 'virtual_ns', 'digest')), f'{nic}: the replay differs')
-    print(f'{nic}: {want["net"]["frames_in"]} frames in; ' + done.stdout.decode().strip().split(': ')[-1])
+    print(f'{nic}: {summary["answered"]} answers; ' + done.stdout.decode().strip().split(': ')[-1])
 
 
 def wired(scratch, nic, **wire):
