@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "emu/page_section.h"
 #include "emu/snapshot_sections.h"
 #include "emu/state_archive.h"
 
@@ -19,108 +20,13 @@ using namespace snapshot;
 
 namespace {
 
-constexpr uint64_t kPage = PagedStore::kPageBytes;
-constexpr size_t kMapBytes = kPagesPerSection / 8;
 constexpr size_t kMaxName = 255;
 
-struct PagesHead {
-  uint64_t first;
-  uint8_t meant[kMapBytes];
-  uint8_t data[kMapBytes];
-  uint64_t name_bytes;
-};
-
-bool bit(const uint8_t* map, uint64_t i) { return map[i / 8] >> i % 8 & 1; }
-void set_bit(uint8_t* map, uint64_t i) { map[i / 8] = static_cast<uint8_t>(map[i / 8] | 1u << i % 8); }
-
-// Gathers the changed pages of one store, section by section.
-class PagesWriter {
- public:
-  PagesWriter(SectionWriter& sections, PagedStore& store, bool with_base_pages)
-      : sections_(sections), store_(store), with_base_pages_(with_base_pages) {}
-  void add(uint64_t page) {
-    const uint64_t first = page / kPagesPerSection * kPagesPerSection;
-    if (first != head_.first) flush();
-    head_.first = first;
-    const bool base = store_.is_base(page);
-    if (base && !with_base_pages_) return;
-    set_bit(head_.meant, page - first);
-    any_ = true;
-    if (base) return;
-    set_bit(head_.data, page - first);
-    data_.resize(data_.size() + kPage);
-    store_.read_page(page, std::span<uint8_t, kPage>(data_.data() + data_.size() - kPage, kPage));
-  }
-  void flush() {
-    if (any_) {
-      const std::string_view name = store_.store_name();
-      head_.name_bytes = name.size();
-      std::vector<uint8_t> body(sizeof head_);
-      std::memcpy(body.data(), &head_, sizeof head_);
-      body.insert(body.end(), name.begin(), name.end());
-      if (!data_.empty()) {
-        const std::vector<uint8_t> packed = compress(data_);
-        body.insert(body.end(), packed.begin(), packed.end());
-      }
-      sections_.write(kPages, body);
-    }
-    head_ = {};
-    data_.clear();
-    any_ = false;
-  }
-
- private:
-  SectionWriter& sections_;
-  PagedStore& store_;
-  bool with_base_pages_;
-  PagesHead head_{};
-  std::vector<uint8_t> data_;
-  bool any_ = false;
-};
-
-// A pages section, taken apart and checked against the machine's stores.
-struct Pages {
-  PagedStore* store;
-  PagesHead head;
-  std::vector<uint8_t> data;
-};
-
-Pages parse_pages(Machine& machine, const Section& section, const std::string& path) {
-  Pages pages{};
-  auto bad = [&](const char* what) { fail(path, fmt::format("the pages at offset {} {}", section.offset, what)); };
-  std::span<const uint8_t> rest = section.body;
-  if (rest.size() < sizeof pages.head) bad("are too short");
-  std::memcpy(&pages.head, rest.data(), sizeof pages.head);
-  rest = rest.subspan(sizeof pages.head);
-  if (pages.head.name_bytes > kMaxName || pages.head.name_bytes > rest.size()) bad("have a bad name");
-  const std::string_view name(reinterpret_cast<const char*>(rest.data()), pages.head.name_bytes);
-  rest = rest.subspan(pages.head.name_bytes);
-  for (PagedStore* store : machine.stores())
-    if (store->store_name() == name) pages.store = store;
-  if (pages.store == nullptr) bad("are of a part that this machine does not have");
-  const uint64_t there = pages.store->store_pages();
-  size_t count = 0;
-  for (uint64_t i = 0; i < kPagesPerSection; ++i) {
-    if (bit(pages.head.data, i)) ++count;
-    if (!bit(pages.head.meant, i) && bit(pages.head.data, i)) bad("have bad maps");
-    if (bit(pages.head.meant, i) && (pages.head.first >= there || i >= there - pages.head.first))
-      bad("are beyond the machine's");
-  }
-  pages.data.resize(count * kPage);
-  if (!decompress(rest, pages.data)) bad("do not unpack");
-  return pages;
-}
-
-void apply(const Pages& pages) {
-  const uint8_t* from = pages.data.data();
-  for (uint64_t i = 0; i < kPagesPerSection; ++i) {
-    if (!bit(pages.head.meant, i)) continue;
-    if (bit(pages.head.data, i)) {
-      pages.store->write_page(pages.head.first + i, std::span<const uint8_t, kPage>(from, kPage));
-      from += kPage;
-    } else {
-      pages.store->make_base(pages.head.first + i);
-    }
+PageSection parse_pages(Machine& machine, const Section& section, const std::string& path) {
+  try {
+    return PageSection(machine, section.body);
+  } catch (const PageSectionError& error) {
+    fail(path, fmt::format("the pages at offset {} {}", section.offset, error.what()));
   }
 }
 
@@ -185,7 +91,7 @@ void restore(Machine& machine, const std::vector<Checked>& chain) {
     for (PagedStore* store : machine.stores()) store->make_all_base();
     for (auto file = chain.rbegin(); file != chain.rend(); ++file) {
       const uint64_t identity = read_sections(file->path, [&](const Section& section) {
-        if (section.kind == kPages) apply(parse_pages(machine, section, file->path));
+        if (section.kind == kPages) parse_pages(machine, section, file->path).apply();
       });
       if (identity != file->identity) fail(file->path, "changed while it was read");
     }
@@ -233,7 +139,8 @@ SavedSnapshot save_snapshot(Machine& machine, const MachineDescription& descript
     sections.write(kArchive, compress(writer.finish()));
     for (size_t i = 0; i < machine.stores().size(); ++i) {
       PagedStore& store = *machine.stores()[i];
-      PagesWriter pages(sections, store, parent != nullptr);
+      PageSectionWriter pages(store, parent != nullptr,
+                              [&sections](std::vector<uint8_t>&& body) { sections.write(kPages, body); });
       store.for_each_changed(parent != nullptr ? parent->marks[i] : ChangeMap::kBeginning,
                              [&pages](uint64_t page) { pages.add(page); });
       pages.flush();

@@ -1,5 +1,5 @@
 // The outer form of a snapshot file: a head and checksummed sections (see emu/snapshot_file.h), written and read one at
-// a time. Private to emu/snapshot_file.
+// a time; and the compression that all saved state has.
 #pragma once
 
 #include <xxhash.h>
@@ -14,7 +14,6 @@
 namespace understudy::emu::snapshot {
 
 enum SectionKind : uint32_t { kDescription = 1, kParent = 2, kArchive = 3, kPages = 4, kEnd = 5 };
-constexpr uint64_t kPagesPerSection = 256;
 constexpr uint64_t kMaxArchive = 64u << 20;
 
 // Throws SnapshotError about `path`.
