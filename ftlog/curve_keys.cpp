@@ -204,7 +204,7 @@ void check_address(const std::string& address, bool has_keys, bool insecure) {
     throw KeyError(fmt::format("address {}: want tcp://HOST:PORT or ipc://PATH", address));
   if (!has_keys && !insecure && !is_local_address(address))
     throw KeyError(
-        fmt::format("address {}: without keys (--keys) only loopback and ipc:// addresses are allowed; "
+        fmt::format("address {}: without keys (--key) only loopback and ipc:// addresses are allowed; "
                     "--insecure lets anybody in who reaches it",
                     address));
 }

@@ -134,7 +134,7 @@ TEST_CASE("addresses: without keys, local ones only") {
     CHECK(complaint([&] { check_address(open, false, true); }).empty());
     CHECK(complaint([&] { check_address(open, false, false); }) ==
           std::string("address ") + open +
-              ": without keys (--keys) only loopback and ipc:// addresses are allowed; --insecure lets anybody in who "
+              ": without keys (--key) only loopback and ipc:// addresses are allowed; --insecure lets anybody in who "
               "reaches it");
   }
   for (const char* other : {"", "udp://127.0.0.1:5", "127.0.0.1:5", "pgm://x"})

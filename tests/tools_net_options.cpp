@@ -29,7 +29,7 @@ std::string refusal(const std::string& spec) {
 }
 const std::string kWanted =
     ": want user[,hostfwd=RULE][,tftp=FOLDER][,bootfile=NAME][,restrict=on], tap:NAME, socket:listen=ADDRESS:PORT, "
-    "socket:connect=ADDRESS:PORT, socket:udp=ADDRESS:PORT,local=ADDRESS:PORT or none";
+    "socket:connect=ADDRESS:PORT, socket:udp=ADDRESS:PORT,local=ADDRESS:PORT, hub:ADDRESS[,epoch=N] or none";
 
 }  // namespace
 
@@ -71,6 +71,17 @@ TEST_SUITE("net-options") {
     const auto udp = std::get<devices::HostNetUdp::Options>(parse_net("socket:udp=127.0.0.1:1,local=127.0.0.1:2"));
     CHECK(udp.peer == "127.0.0.1:1");
     CHECK(udp.local == "127.0.0.1:2");
+    const auto hub = std::get<HubNet>(parse_net("hub:tcp://127.0.0.1:5"));
+    CHECK(hub.address == "tcp://127.0.0.1:5");
+    CHECK(hub.epoch == 1);
+    const auto left = std::get<HubNet>(parse_net("hub:ipc:///tmp/a,,b,epoch=7,node=left,key=l.secret,peer=h.public"));
+    CHECK(left.address == "ipc:///tmp/a,b");
+    CHECK(left.epoch == 7);
+    CHECK(left.node == "left");
+    CHECK(left.key_file == "l.secret");
+    CHECK(left.peer_file == "h.public");
+    CHECK_FALSE(left.insecure);
+    CHECK(std::get<HubNet>(parse_net("hub:tcp://10.0.0.1:5,insecure")).insecure);
   }
 
   TEST_CASE("--net: what is wrong is said in one line") {
@@ -85,6 +96,10 @@ TEST_SUITE("net-options") {
       CHECK(refusal("user,hostfwd=" + rule) ==
             "--net user: hostfwd=" + rule +
                 ": want tcp:HOSTADDR:PORT-GUESTADDR:PORT or udp:..., with IPv4 addresses and ports from 1 to 65535");
+    for (const std::string part : {"", "epoch", "epoch=0", "epoch=-1", "epoch=1x", "node=", "secure", "key=", "peer="})
+      CHECK(refusal("hub:ipc:///tmp/x," + part).starts_with("--net hub:"));
+    CHECK(refusal("hub:ipc:///tmp/x,key=a") ==
+          "--net hub:ipc:///tmp/x,key=a: key=FILE and peer=FILE, the hub's public key, need each other");
     for (const std::string spec :
          {"socket:", "socket:listn=:1", "socket:listen=:1,x", "socket:udp=:1", "socket:udp=:1,locl=:2"})
       CHECK(refusal(spec) == "--net " + spec +

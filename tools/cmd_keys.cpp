@@ -17,7 +17,7 @@ struct KeysCommand {
 int make(const KeysCommand& command) {
   const ftlog::CurveKeyPair keys = ftlog::generate_keys();
   const ftlog::KeyFiles files = ftlog::write_key_files(command.directory, command.name, keys);
-  fmt::print("{}: keep it here, give it as --keys\n{}: give it to the nodes that talk to this one, as --peer-key\n",
+  fmt::print("{}: keep it here, give it as --key\n{}: give it to the nodes that talk to this one, as --peer\n",
              files.secret_file, files.public_file);
   return 0;
 }
@@ -36,7 +36,7 @@ void add_keys_command(CLI::App& app, const std::function<void(std::function<int(
   command->footer(
       "Each node (hub, primary, backup) has a pair of its own. Example:\n"
       "  understudy keys new hub; understudy keys new left\n"
-      "  understudy hub --keys hub.secret --peer-key left.public ...");
+      "  understudy hub --key hub.secret --peer left.public ...");
   CLI::App* create =
       command->add_subcommand("new", "Make a pair: NAME.secret, which only you can read, and NAME.public");
   create->add_option("NAME", options->name, "The files' name without its end")->required();

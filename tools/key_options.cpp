@@ -3,10 +3,10 @@
 namespace understudy::tools {
 
 void add_key_options(CLI::App& command, KeyOptions& options) {
-  auto* keys = command.add_option("--keys", options.secret_file,
+  auto* keys = command.add_option("--key", options.secret_file,
                                   "This node's secret key file (`understudy keys new` makes one): everything is "
                                   "encrypted, and both ends prove who they are");
-  command.add_option("--peer-key", options.peer_files, "Public key file of a node to talk to; may be repeated")
+  command.add_option("--peer", options.peer_files, "Public key file of a node to talk to; may be repeated")
       ->type_name("FILE")
       ->allow_extra_args(false)
       ->needs(keys);

@@ -1,4 +1,4 @@
-// The options by which a command that opens ZeroMQ sockets learns its keys: --keys, --peer-key, --insecure.
+// The options by which a command that opens ZeroMQ sockets learns its keys: --key, --peer, --insecure.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -19,7 +19,7 @@ struct KeyOptions {
 };
 
 void add_key_options(CLI::App& command, KeyOptions& options);
-// None without --keys. Throws ftlog::KeyError.
+// None without --key. Throws ftlog::KeyError.
 std::optional<ftlog::CurveIdentity> load_keys(const KeyOptions& options);
 
 }  // namespace understudy::tools

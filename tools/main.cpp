@@ -12,6 +12,7 @@
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
 #include "tools/cmd_arbiter.h"
+#include "tools/cmd_hub.h"
 #include "tools/cmd_keys.h"
 #include "tools/cmd_log.h"
 #include "tools/cmd_pack.h"
@@ -19,7 +20,9 @@
 #include "tools/cmd_replay.h"
 #include "tools/cmd_resume.h"
 #include "tools/cmd_run.h"
+#include "tools/cmd_status.h"
 #include "tools/cmd_trace.h"
+#include "tools/control_socket.h"
 #include "tools/run_session.h"
 #include "tools/serial_backend.h"
 #include "tools/symbols.h"
@@ -50,6 +53,8 @@ int main(int argc, char** argv) {
   tools::add_log_command(app, then);
   tools::add_pack_commands(app, then);
   tools::add_trace_command(app, then);
+  tools::add_hub_command(app, then);
+  tools::add_status_command(app, then);
   tools::add_keys_command(app, then);
   tools::add_arbiter_command(app, then);
   try {
@@ -72,6 +77,8 @@ int main(int argc, char** argv) {
   } catch (const ftlog::RecordingError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const ftlog::KeyError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const tools::ControlError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const ftlog::LogError& error) {
     return report(tools::exit_code::kDamaged, error);

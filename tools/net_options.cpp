@@ -114,6 +114,34 @@ NetOptions parse_socket(const std::vector<std::string>& parts, const std::string
                   spec));
 }
 
+HubNet parse_hub(const std::vector<std::string>& parts, const std::string& spec) {
+  HubNet hub;
+  hub.address = parts[0].substr(std::string_view("hub:").size());
+  for (size_t i = 1; i < parts.size(); ++i) {
+    const auto [name, value] = setting(parts[i]);
+    if (name == "epoch") {
+      const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), hub.epoch);
+      if (error != std::errc() || end != value.data() + value.size() || hub.epoch == 0)
+        throw UsageError(fmt::format("--net {}: epoch={}: want a number from 1 on", spec, value));
+    } else if (name == "node" && !value.empty()) {
+      hub.node = value;
+    } else if (name == "key" && !value.empty()) {
+      hub.key_file = value;
+    } else if (name == "peer" && !value.empty()) {
+      hub.peer_file = value;
+    } else if (parts[i] == "insecure") {
+      hub.insecure = true;
+    } else {
+      throw UsageError(fmt::format(
+          "--net hub: '{}' is not epoch=N, node=NAME, key=FILE, peer=FILE (the hub's public key) or insecure",
+          parts[i]));
+    }
+  }
+  if (hub.key_file.empty() != hub.peer_file.empty())
+    throw UsageError(fmt::format("--net {}: key=FILE and peer=FILE, the hub's public key, need each other", spec));
+  return hub;
+}
+
 struct Opener {
   devices::FrameReceiver receiver;
   std::unique_ptr<devices::HostNetwork> operator()(const NoNet&) { return nullptr; }
@@ -129,6 +157,9 @@ struct Opener {
   std::unique_ptr<devices::HostNetwork> operator()(const HostNetUdp::Options& o) {
     return std::make_unique<HostNetUdp>(o, receiver);
   }
+  std::unique_ptr<devices::HostNetwork> operator()(const HubNet& o) {
+    return std::make_unique<HostNetHub>(o, receiver);
+  }
 };
 
 }  // namespace
@@ -138,18 +169,21 @@ NetOptions parse_net(const std::string& spec) {
   if (spec == "none") return NoNet{};
   if (parts[0] == "user") return parse_user(parts);
   if (parts[0].starts_with("socket:")) return parse_socket(parts, spec);
+  if (parts[0].starts_with("hub:")) return parse_hub(parts, spec);
   if (spec.starts_with("tap:")) return TapNet{spec.substr(std::string_view("tap:").size())};
-  throw UsageError(
-      fmt::format("--net {}: want user[,hostfwd=RULE][,tftp=FOLDER][,bootfile=NAME][,restrict=on], tap:NAME, "
-                  "socket:listen=ADDRESS:PORT, "
-                  "socket:connect=ADDRESS:PORT, socket:udp=ADDRESS:PORT,local=ADDRESS:PORT or none",
-                  spec));
+  throw UsageError(fmt::format(
+      "--net {}: want user[,hostfwd=RULE][,tftp=FOLDER][,bootfile=NAME][,restrict=on], tap:NAME, "
+      "socket:listen=ADDRESS:PORT, "
+      "socket:connect=ADDRESS:PORT, socket:udp=ADDRESS:PORT,local=ADDRESS:PORT, hub:ADDRESS[,epoch=N] or none",
+      spec));
 }
 
 std::unique_ptr<devices::HostNetwork> open_net(const NetOptions& options, devices::FrameReceiver receiver) {
   try {
     return std::visit(Opener{std::move(receiver)}, options);
   } catch (const devices::HostNetError& error) {
+    throw UsageError(fmt::format("--net: {}", error.what()));
+  } catch (const ftlog::KeyError& error) {
     throw UsageError(fmt::format("--net: {}", error.what()));
   }
 }

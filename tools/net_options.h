@@ -8,6 +8,7 @@
 
 #include "devices/host_net_socket.h"
 #include "devices/host_net_user.h"
+#include "tools/host_net_hub.h"
 
 namespace understudy::tools {
 
@@ -15,8 +16,8 @@ struct NoNet {};
 struct TapNet {
   std::string name;
 };
-using NetOptions =
-    std::variant<NoNet, devices::UserNetOptions, TapNet, devices::HostNetTcp::Options, devices::HostNetUdp::Options>;
+using NetOptions = std::variant<NoNet, devices::UserNetOptions, TapNet, devices::HostNetTcp::Options,
+                                devices::HostNetUdp::Options, HubNet>;
 
 // Throws UsageError.
 NetOptions parse_net(const std::string& spec);

@@ -33,6 +33,13 @@ const char* to_string(RunExit exit) {
   return "error";
 }
 
+nlohmann::ordered_json net_counts_json(const devices::HostNetCounts& n) {
+  return {{"frames_out", n.frames_out},       {"bytes_out", n.bytes_out},       {"frames_in", n.frames_in},
+          {"bytes_in", n.bytes_in},           {"out_bad_size", n.out_bad_size}, {"out_queue_full", n.out_queue_full},
+          {"out_no_link", n.out_no_link},     {"out_refused", n.out_refused},   {"in_bad_size", n.in_bad_size},
+          {"in_queue_full", n.in_queue_full}, {"links_cut", n.links_cut}};
+}
+
 void write_json(const std::string& path, const RunResult& result) {
   auto hex = [](uint64_t value) { return fmt::format("{:016x}", value); };
   const double mips = result.wall_s > 0 ? static_cast<double>(result.icount) / result.wall_s / 1e6 : 0;
@@ -47,14 +54,7 @@ void write_json(const std::string& path, const RunResult& result) {
                                    {"ram", hex(result.digest.ram)},
                                    {"devices", hex(result.digest.devices)},
                                    {"all", hex(result.digest.all)}}}};
-  if (result.net) {
-    const devices::HostNetCounts& n = *result.net;
-    json["net"] = {
-        {"frames_out", n.frames_out},       {"bytes_out", n.bytes_out},       {"frames_in", n.frames_in},
-        {"bytes_in", n.bytes_in},           {"out_bad_size", n.out_bad_size}, {"out_queue_full", n.out_queue_full},
-        {"out_no_link", n.out_no_link},     {"out_refused", n.out_refused},   {"in_bad_size", n.in_bad_size},
-        {"in_queue_full", n.in_queue_full}, {"links_cut", n.links_cut}};
-  }
+  if (result.net) json["net"] = net_counts_json(*result.net);
   if (result.pace) {
     const PaceCounts& p = *result.pace;
     json["pace"] = {{"behind_ns", p.behind_ns},

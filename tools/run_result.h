@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -31,6 +32,8 @@ struct RunResult {
   std::optional<PaceCounts> pace;  // of a paced run
 };
 
+// A back end's counts by name.
+nlohmann::ordered_json net_counts_json(const devices::HostNetCounts& counts);
 // Writes the result as one JSON object; "-" is standard output. Throws UsageError.
 void write_json(const std::string& path, const RunResult& result);
 // A line on standard error about an end that is not what a user hopes for.

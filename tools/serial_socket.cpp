@@ -99,7 +99,7 @@ class SerialSocket : public SerialBackend {
 
 }  // namespace
 
-std::unique_ptr<SerialBackend> listen_unix(const std::string& path, Wakeup& wakeup) {
+int open_unix_listener(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path)
@@ -115,10 +115,10 @@ std::unique_ptr<SerialBackend> listen_unix(const std::string& path, Wakeup& wake
     if (listener >= 0) ::close(listener);
     throw UsageError(fmt::format("serial socket {}: {}", path, std::strerror(error)));
   }
-  return std::make_unique<SerialSocket>(listener, path, wakeup);
+  return listener;
 }
 
-std::unique_ptr<SerialBackend> listen_tcp(const std::string& address, Wakeup& wakeup) {
+int open_tcp_listener(const std::string& address) {
   const size_t colon = address.rfind(':');
   if (colon == std::string::npos || colon == 0 || colon + 1 == address.size())
     throw UsageError(fmt::format("serial line tcp:{}: want tcp:HOST:PORT", address));
@@ -147,7 +147,15 @@ std::unique_ptr<SerialBackend> listen_tcp(const std::string& address, Wakeup& wa
     const auto* v4 = reinterpret_cast<const sockaddr_in*>(&bound);
     fmt::print(stderr, "understudy: serial line on tcp:{}:{}\n", host, ntohs(v4->sin_port));
   }
-  return std::make_unique<SerialSocket>(listener, std::string(), wakeup);
+  return listener;
+}
+
+std::unique_ptr<SerialBackend> listen_unix(const std::string& path, Wakeup& wakeup) {
+  return std::make_unique<SerialSocket>(open_unix_listener(path), path, wakeup);
+}
+
+std::unique_ptr<SerialBackend> listen_tcp(const std::string& address, Wakeup& wakeup) {
+  return std::make_unique<SerialSocket>(open_tcp_listener(address), std::string(), wakeup);
 }
 
 }  // namespace understudy::tools

@@ -9,4 +9,8 @@ namespace understudy::tools {
 std::unique_ptr<SerialBackend> listen_unix(const std::string& path, Wakeup& wakeup);
 std::unique_ptr<SerialBackend> listen_tcp(const std::string& address, Wakeup& wakeup);
 
+// The listening sockets alone.
+int open_unix_listener(const std::string& path);
+int open_tcp_listener(const std::string& address);
+
 }  // namespace understudy::tools

@@ -11,11 +11,11 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "tools/escape_key.h"
+
 namespace understudy::tools {
 
 namespace {
-
-constexpr uint8_t kEscapeKey = 0x01;  // Ctrl-A
 
 termios saved_settings;
 volatile sig_atomic_t terminal_is_raw = 0;
@@ -38,7 +38,9 @@ void write_text(int fd, std::string_view text) {
   write_all(fd, {reinterpret_cast<const uint8_t*>(text.data()), text.size()});
 }
 
-void make_raw() {
+}  // namespace
+
+void make_terminal_raw() {
   if (!isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &saved_settings) != 0) return;
   termios raw = saved_settings;
   raw.c_iflag &= ~static_cast<tcflag_t>(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
@@ -51,8 +53,6 @@ void make_raw() {
   static_cast<void>(registered);
 }
 
-}  // namespace
-
 void restore_terminal() {
   if (!terminal_is_raw) return;
   terminal_is_raw = 0;
@@ -61,7 +61,7 @@ void restore_terminal() {
 
 Terminal::Terminal(Wakeup& wakeup) : wakeup_(wakeup) {
   if (::pipe2(stop_pipe_, O_CLOEXEC) != 0) throw UsageError("cannot make a pipe for the terminal's reader");
-  make_raw();
+  make_terminal_raw();
   reader_ = std::thread([this] { read_input(); });
 }
 
@@ -79,7 +79,7 @@ void Terminal::write(std::span<const uint8_t> bytes) { write_all(STDOUT_FILENO, 
 
 void Terminal::read_input() {
   const bool has_terminal = isatty(STDIN_FILENO);
-  bool escaped = false;
+  EscapeKey escape;
   while (true) {
     pollfd ready[2] = {{STDIN_FILENO, POLLIN, 0}, {stop_pipe_[0], POLLIN, 0}};
     if (::poll(ready, 2, -1) < 0 && errno != EINTR) return;
@@ -90,38 +90,22 @@ void Terminal::read_input() {
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (got <= 0) return;
     for (const uint8_t byte : std::span(bytes).first(static_cast<size_t>(got))) {
-      if (has_terminal && !escaped && byte == kEscapeKey) {
-        escaped = true;
-        continue;
+      switch (has_terminal ? escape.feed(byte) : EscapeKey::Meaning::type) {
+        case EscapeKey::Meaning::type:
+          if (!input_.put({&byte, 1})) return;
+          break;
+        case EscapeKey::Meaning::quit:
+          quit_ = true;
+          wakeup_.notify();
+          break;
+        case EscapeKey::Meaning::help:
+          write_text(STDERR_FILENO, EscapeKey::kHelp);
+          break;
+        case EscapeKey::Meaning::nothing:
+          break;
       }
-      if (escaped && byte != kEscapeKey) {
-        escape(byte);
-      } else if (!input_.put({&byte, 1})) {
-        return;
-      }
-      escaped = false;
     }
     wakeup_.notify();
-  }
-}
-
-void Terminal::escape(uint8_t key) {
-  switch (key) {
-    case 'x':
-    case 'X':
-      quit_ = true;
-      wakeup_.notify();
-      break;
-    case 'h':
-    case 'H':
-    case '?':
-      write_text(STDERR_FILENO,
-                 "\r\nCtrl-A H       this help\r\n"
-                 "Ctrl-A X       leave: the machine stops\r\n"
-                 "Ctrl-A Ctrl-A  type a Ctrl-A\r\n");
-      break;
-    default:
-      break;
   }
 }
 

@@ -1,6 +1,5 @@
 // The user's terminal as a serial console: raw while the machine runs, restored however the program ends. Ctrl-A is the
-// escape key: Ctrl-A X quits, Ctrl-A H helps, Ctrl-A Ctrl-A types a Ctrl-A, as QEMU's users know it. Without a terminal
-// on standard input the bytes are taken as they come.
+// escape key. Without a terminal on standard input the bytes are taken as they come.
 #pragma once
 
 #include <atomic>
@@ -21,7 +20,6 @@ class Terminal : public SerialBackend {
 
  private:
   void read_input();
-  void escape(uint8_t key);
   Wakeup& wakeup_;
   InputBuffer input_;
   int stop_pipe_[2] = {-1, -1};
@@ -29,6 +27,8 @@ class Terminal : public SerialBackend {
   std::thread reader_;
 };
 
+// Every key as it is typed, if standard input is a terminal; restored at the program's end.
+void make_terminal_raw();
 // Puts the terminal back as it was; safe to call at any time, from a signal handler too.
 void restore_terminal();
 

@@ -1,0 +1,151 @@
+// A replica's connection to the hub: the outside world of its service. Frames pass both ways; the console's bytes pass
+// exactly once, whatever breaks in between: output is kept until the hub has delivered it and sent again after a
+// reconnection, input is asked for from where the guest is.
+//
+// Nothing is sent before announce(), and nothing after the hub has said that another replica is live (the link is
+// fenced) until announce() is called with a greater epoch. Whenever the connection was lost, the link comes back and
+// announces again by itself. All methods are for any thread and never wait; callbacks come on the link's own thread and
+// may call the link.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+#include <zmq.hpp>
+
+#include "ftlog/curve_keys.h"
+#include "ftlog/wake_event.h"
+#include "primary/console_outbox.h"
+#include "primary/hub_protocol.h"
+
+namespace understudy::primary {
+
+// The address or the keys are no good; one line.
+class HubLinkError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class HubLink {
+ public:
+  struct Options {
+    std::string address;                         // tcp://HOST:PORT or ipc://PATH, checked by ftlog::check_address
+    std::string node;                            // a name that hub::is_node_name() takes
+    const ftlog::CurveIdentity* keys = nullptr;  // none: no CURVE; its one peer is the hub
+  };
+  // A frame for the guest; false when there is no room, and it is lost.
+  using FrameHandler = std::function<bool(std::span<const uint8_t>)>;
+  // Input for the guest's COM1; false when there is no room, and it is offered again a little later or after
+  // console_taken().
+  using ConsoleHandler = std::function<bool(std::span<const uint8_t>)>;
+  using FencedHandler = std::function<void(uint64_t epoch, const std::string& node)>;
+
+  struct Counts {
+    uint64_t frames_out = 0, bytes_out = 0;  // given to ZeroMQ
+    uint64_t frames_in = 0, bytes_in = 0;    // given to the guest
+    uint64_t out_bad_size = 0;               // no Ethernet frame
+    uint64_t out_not_live = 0;               // before announce(), or fenced
+    uint64_t out_no_link = 0;                // lost with a connection, or sent while there was none
+    uint64_t out_queue_full = 0;
+    uint64_t in_no_room = 0;                   // refused by the frame handler
+    uint64_t console_out = 0, console_in = 0;  // bytes: given to ZeroMQ (again counts again), given to the guest
+    uint64_t connections = 0, announcements = 0;
+    uint64_t bad_messages = 0;  // from the hub
+    uint64_t bad_peers = 0;     // whoever listens at the hub's address is none, or refuses our keys
+    uint64_t fenced = 0;
+  };
+
+  static constexpr size_t kMaxFrames = 1024;  // that wait to be sent
+
+  // Throws HubLinkError.
+  HubLink(Options options, FrameHandler on_frame, ConsoleHandler on_console, FencedHandler on_fenced);
+  ~HubLink();
+  HubLink(const HubLink&) = delete;
+  HubLink& operator=(const HubLink&) = delete;
+
+  // This replica is live, by `epoch` (at least 1). Its guest has had the console input before `console_in_offset`, and
+  // will send console output from `console_out_offset` on, which may lie before what the hub has had.
+  void announce(uint64_t epoch, uint64_t console_in_offset, uint64_t console_out_offset);
+  // False when it is lost, which counts() explains.
+  bool send_frame(std::span<const uint8_t> frame);
+  // False when there is no room: nothing was taken, and it is to be offered again. Bytes that were given before are
+  // left out. What was given before announce() waits for it.
+  bool send_console(uint64_t offset, std::span<const uint8_t> bytes);
+  // Input before `offset` is in the guest for good: no replica will ask for it again.
+  void console_taken(uint64_t offset);
+
+  // Output before this has left the hub, or will by no doing of ours.
+  uint64_t console_delivered() const { return delivered_.load(std::memory_order_acquire); }
+  // Output that waits here.
+  size_t console_pending() const;
+  bool connected() const { return connected_.load(std::memory_order_acquire); }
+  // The hub has accepted the newest announcement, on the present connection.
+  bool accepted() const { return accepted_.load(std::memory_order_acquire); }
+  bool is_fenced() const;
+  Counts counts() const;
+  // Until frames and console output have left and the hub has delivered it; false when that takes longer.
+  bool flush(std::chrono::milliseconds patience);
+
+ private:
+  struct Connection;
+  struct Announcement {
+    uint64_t epoch = 0;
+    bool sent = false;  // on the present connection
+  };
+  void run();
+  // All on the link's thread.
+  void serve(Connection& connection);
+  bool pass_events(Connection& connection);
+  bool send_waiting(Connection& connection);
+  bool send_announcement(Connection& connection);
+  bool send_frames(Connection& connection);
+  bool send_console_output(Connection& connection);
+  void receive(Connection& connection);
+  void take(Connection& connection, const hub::Accepted& m);
+  void take(const hub::Fenced& m);
+  void take(const hub::FrameIn& m);
+  void take(const hub::ConsoleIn& m);
+  void take(const hub::ConsoleDelivered& m);
+  void offer_console();
+  void connection_lost();
+  void note_delivered(uint64_t offset);
+
+  const Options options_;
+  const FrameHandler on_frame_;
+  const ConsoleHandler on_console_;
+  const FencedHandler on_fenced_;
+  const uint64_t instance_;
+  zmq::context_t context_{1};
+  ftlog::WakeEvent wake_;
+  std::atomic<bool> stopping_{false}, connected_{false}, accepted_{false};
+  std::atomic<uint64_t> delivered_{0};
+
+  mutable std::mutex mutex_;
+  std::condition_variable progress_;  // for flush()
+  std::condition_variable stop_;
+  std::optional<Announcement> announcement_;
+  bool fenced_ = false;
+  std::deque<std::vector<uint8_t>> frames_;
+  ConsoleOutbox output_;
+  uint64_t taken_ = 0, taken_sent_ = 0;
+  std::deque<uint8_t> input_;  // console input that found no room yet
+  uint64_t input_next_ = 0;    // the number of the byte after those in `input_`
+  uint64_t input_turn_ = 0;    // changes when `input_` is thrown away
+  Counts counts_;
+
+  std::unique_ptr<Connection> first_;  // made by the constructor, taken by the thread
+  std::thread thread_;
+};
+
+}  // namespace understudy::primary

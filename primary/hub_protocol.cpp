@@ -1,0 +1,218 @@
+#include "primary/hub_protocol.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cassert>
+
+namespace understudy::primary::hub {
+
+namespace {
+
+using ftlog::ByteCursor;
+using ftlog::Bytes;
+using ftlog::DecodeError;
+using ftlog::put_u64;
+
+constexpr std::string_view kMagic = "UHP";
+
+enum class Kind : uint8_t {
+  announce = 1,
+  frame_out = 2,
+  console_out = 3,
+  console_taken = 4,
+  accepted = 0x81,
+  fenced = 0x82,
+  frame_in = 0x83,
+  console_in = 0x84,
+  console_delivered = 0x85,
+};
+
+void put(Bytes& out, std::span<const uint8_t> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
+
+void put_node(Bytes& out, std::string_view node) {
+  assert(is_node_name(node));
+  out.push_back(static_cast<uint8_t>(node.size()));
+  out.insert(out.end(), node.begin(), node.end());
+}
+
+void put_frame(Bytes& out, std::span<const uint8_t> frame) {
+  assert(frame.size() >= kMinFrame && frame.size() <= kMaxFrame);
+  put(out, frame);
+}
+
+void put_console(Bytes& out, uint64_t offset, std::span<const uint8_t> bytes) {
+  assert(!bytes.empty() && bytes.size() <= kMaxConsole && offset <= UINT64_MAX - bytes.size());
+  put_u64(out, offset);
+  put(out, bytes);
+}
+
+struct Writer {
+  Bytes out;
+
+  explicit Writer(size_t payload) {
+    out.reserve(kMagic.size() + 32 + payload);
+    out.insert(out.end(), kMagic.begin(), kMagic.end());
+    out.push_back(kVersion);
+  }
+  void kind(Kind kind) { out.push_back(static_cast<uint8_t>(kind)); }
+
+  void operator()(const Announce& m) {
+    kind(Kind::announce);
+    for (const uint64_t value : {m.epoch, m.instance, m.console_in, m.console_out}) put_u64(out, value);
+    put_node(out, m.node);
+  }
+  void operator()(const FrameOut& m) {
+    kind(Kind::frame_out);
+    put_u64(out, m.epoch);
+    put_frame(out, m.bytes);
+  }
+  void operator()(const ConsoleOut& m) {
+    kind(Kind::console_out);
+    put_u64(out, m.epoch);
+    put_console(out, m.offset, m.bytes);
+  }
+  void operator()(const ConsoleTaken& m) {
+    kind(Kind::console_taken);
+    put_u64(out, m.epoch);
+    put_u64(out, m.offset);
+  }
+  void operator()(const Accepted& m) {
+    kind(Kind::accepted);
+    for (const uint64_t value : {m.epoch, m.console_received, m.console_delivered}) put_u64(out, value);
+  }
+  void operator()(const Fenced& m) {
+    kind(Kind::fenced);
+    put_u64(out, m.epoch);
+    put_node(out, m.node);
+  }
+  void operator()(const FrameIn& m) {
+    kind(Kind::frame_in);
+    put_frame(out, m.bytes);
+  }
+  void operator()(const ConsoleIn& m) {
+    kind(Kind::console_in);
+    put_console(out, m.offset, m.bytes);
+  }
+  void operator()(const ConsoleDelivered& m) {
+    kind(Kind::console_delivered);
+    put_u64(out, m.offset);
+  }
+};
+
+template <typename Message>
+Bytes write(const Message& message) {
+  const size_t payload = std::visit(
+      [](const auto& m) {
+        if constexpr (requires { m.bytes; }) return m.bytes.size();
+        return size_t{0};
+      },
+      message);
+  Writer writer(payload);
+  std::visit(writer, message);
+  return std::move(writer.out);
+}
+
+Kind take_kind(ByteCursor& cursor) {
+  const auto magic = cursor.take(kMagic.size());
+  if (!std::equal(magic.begin(), magic.end(), kMagic.begin())) throw DecodeError(0, "no message of the hub's protocol");
+  if (const uint8_t version = cursor.u8(); version != kVersion)
+    throw DecodeError(kMagic.size(), fmt::format("protocol version {}, this is {}", version, kVersion));
+  return static_cast<Kind>(cursor.u8());
+}
+
+uint64_t take_epoch(ByteCursor& cursor) {
+  const uint64_t epoch = cursor.u64();
+  if (epoch == 0) throw DecodeError(cursor.position(), "epoch 0");
+  return epoch;
+}
+
+std::string_view take_node(ByteCursor& cursor) {
+  const auto text = cursor.take(cursor.u8());
+  const std::string_view node(reinterpret_cast<const char*>(text.data()), text.size());
+  if (!is_node_name(node)) throw DecodeError(cursor.position(), "no node's name");
+  return node;
+}
+
+std::span<const uint8_t> take_rest(ByteCursor& cursor, size_t least, size_t most) {
+  if (cursor.remaining() < least || cursor.remaining() > most)
+    throw DecodeError(cursor.position(),
+                      fmt::format("{} bytes, where {} to {} can be", cursor.remaining(), least, most));
+  return cursor.take(cursor.remaining());
+}
+
+std::span<const uint8_t> take_console(ByteCursor& cursor, uint64_t offset) {
+  const auto bytes = take_rest(cursor, 1, kMaxConsole);
+  if (offset > UINT64_MAX - bytes.size()) throw DecodeError(cursor.position(), "an offset beyond 64 bits");
+  return bytes;
+}
+
+// Fields are taken in the order in which they are written down here: braces promise it.
+ToHub take_to_hub(ByteCursor& cursor) {
+  switch (take_kind(cursor)) {
+    case Kind::announce:
+      return Announce{take_epoch(cursor), cursor.u64(), cursor.u64(), cursor.u64(), take_node(cursor)};
+    case Kind::frame_out:
+      return FrameOut{take_epoch(cursor), take_rest(cursor, kMinFrame, kMaxFrame)};
+    case Kind::console_out: {
+      ConsoleOut m{take_epoch(cursor), cursor.u64(), {}};
+      m.bytes = take_console(cursor, m.offset);
+      return m;
+    }
+    case Kind::console_taken:
+      return ConsoleTaken{take_epoch(cursor), cursor.u64()};
+    default:
+      throw DecodeError(cursor.position(), "an unknown kind of message");
+  }
+}
+
+ToReplica take_to_replica(ByteCursor& cursor) {
+  switch (take_kind(cursor)) {
+    case Kind::accepted:
+      return Accepted{take_epoch(cursor), cursor.u64(), cursor.u64()};
+    case Kind::fenced:
+      return Fenced{take_epoch(cursor), take_node(cursor)};
+    case Kind::frame_in:
+      return FrameIn{take_rest(cursor, kMinFrame, kMaxFrame)};
+    case Kind::console_in: {
+      ConsoleIn m{cursor.u64(), {}};
+      m.bytes = take_console(cursor, m.offset);
+      return m;
+    }
+    case Kind::console_delivered:
+      return ConsoleDelivered{cursor.u64()};
+    default:
+      throw DecodeError(cursor.position(), "an unknown kind of message");
+  }
+}
+
+void require_end(const ByteCursor& cursor) {
+  if (cursor.remaining() != 0)
+    throw DecodeError(cursor.position(), fmt::format("{} bytes after the message", cursor.remaining()));
+}
+
+}  // namespace
+
+bool is_node_name(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxNode &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+Bytes encode(const ToHub& message) { return write(message); }
+Bytes encode(const ToReplica& message) { return write(message); }
+
+ToHub decode_to_hub(std::span<const uint8_t> bytes) {
+  ByteCursor cursor(bytes);
+  ToHub message = take_to_hub(cursor);
+  require_end(cursor);
+  return message;
+}
+
+ToReplica decode_to_replica(std::span<const uint8_t> bytes) {
+  ByteCursor cursor(bytes);
+  ToReplica message = take_to_replica(cursor);
+  require_end(cursor);
+  return message;
+}
+
+}  // namespace understudy::primary::hub

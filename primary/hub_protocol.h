@@ -1,0 +1,89 @@
+// What a replica and the hub say to each other, as bytes and back. A message is
+//   "UHP", u8 version, u8 kind, the kind's fields: little-endian numbers, texts with a u8 length, bytes to the end.
+// Every field is bounded and a message has nothing after its fields. Texts and bytes of a decoded message are views of
+// what was decoded. Damage on the way is TCP's to notice.
+//
+// The console is two streams of bytes, numbered from power-on: what the guest's COM1 sent and what it received. A byte
+// keeps its number across replicas, so that either side drops what it has and sees what is missing.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "ftlog/bytes.h"
+
+namespace understudy::primary::hub {
+
+constexpr uint8_t kVersion = 1;
+constexpr size_t kMinFrame = 14, kMaxFrame = 1518;  // Ethernet, without the frame check sequence
+constexpr size_t kMaxNode = 64;
+constexpr size_t kMaxConsole = 16u << 10;  // bytes of console in a message
+constexpr size_t kMaxMessage = kMaxConsole + 64;
+// A replica sends at most so much console output beyond what the hub has delivered, and the hub so much input beyond
+// what the replica has taken.
+constexpr uint64_t kOutputWindow = 256u << 10, kInputWindow = 64u << 10;
+
+// --- to the hub
+// "The machine is live here." `instance` tells apart two processes that use one node's name.
+struct Announce {
+  uint64_t epoch = 0, instance = 0;
+  uint64_t console_in = 0;   // the guest has had the bytes before this one
+  uint64_t console_out = 0;  // the next byte that will be sent
+  std::string_view node;
+  bool operator==(const Announce&) const = default;
+};
+struct FrameOut {
+  uint64_t epoch = 0;
+  std::span<const uint8_t> bytes;
+};
+struct ConsoleOut {
+  uint64_t epoch = 0, offset = 0;
+  std::span<const uint8_t> bytes;
+};
+// Input before `offset` will not be asked for again, by any replica.
+struct ConsoleTaken {
+  uint64_t epoch = 0, offset = 0;
+  bool operator==(const ConsoleTaken&) const = default;
+};
+using ToHub = std::variant<Announce, FrameOut, ConsoleOut, ConsoleTaken>;
+
+// --- to a replica
+// The announcement of `epoch` was accepted.
+struct Accepted {
+  uint64_t epoch = 0;
+  uint64_t console_received = 0, console_delivered = 0;  // output before these is at the hub, has left it
+  bool operator==(const Accepted&) const = default;
+};
+// What came was dropped, and all that follows will be: `node` is live, by this epoch.
+struct Fenced {
+  uint64_t epoch = 0;
+  std::string_view node;
+  bool operator==(const Fenced&) const = default;
+};
+struct FrameIn {
+  std::span<const uint8_t> bytes;
+};
+struct ConsoleIn {
+  uint64_t offset = 0;
+  std::span<const uint8_t> bytes;
+};
+struct ConsoleDelivered {
+  uint64_t offset = 0;
+  bool operator==(const ConsoleDelivered&) const = default;
+};
+using ToReplica = std::variant<Accepted, Fenced, FrameIn, ConsoleIn, ConsoleDelivered>;
+
+// Whether a text can name a node: 1 to kMaxNode printable ASCII characters.
+bool is_node_name(std::string_view text);
+
+// Bounds are the caller's promise.
+ftlog::Bytes encode(const ToHub& message);
+ftlog::Bytes encode(const ToReplica& message);
+// Throw ftlog::DecodeError for anything that encode() would not have made.
+ToHub decode_to_hub(std::span<const uint8_t> bytes);
+ToReplica decode_to_replica(std::span<const uint8_t> bytes);
+
+}  // namespace understudy::primary::hub

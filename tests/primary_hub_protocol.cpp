@@ -1,0 +1,142 @@
+#include <doctest/doctest.h>
+
+#include <random>
+#include <string>
+
+#include "primary/hub_protocol.h"
+
+using namespace understudy::primary::hub;
+using understudy::ftlog::Bytes;
+using understudy::ftlog::DecodeError;
+using View = std::span<const uint8_t>;
+
+namespace {
+
+const Bytes kPayload(60, 0xa5);
+const std::string kLongName(kMaxNode, 'n');
+constexpr uint64_t kBig = UINT64_MAX;
+
+std::vector<ToHub> all_to_hub() {
+  return {Announce{7, kBig, 5, kBig, "left"}, Announce{kBig, 0, 0, 0, kLongName},        FrameOut{1, kPayload},
+          ConsoleOut{3, kBig - 60, kPayload}, ConsoleOut{3, 0, View(kPayload).first(1)}, ConsoleTaken{9, kBig}};
+}
+std::vector<ToReplica> all_to_replica() {
+  return {Accepted{7, 1, 2}, Fenced{8, "right"}, FrameIn{kPayload}, ConsoleIn{77, kPayload}, ConsoleDelivered{kBig}};
+}
+
+Bytes decode_and_encode(View bytes, ToHub) { return encode(decode_to_hub(bytes)); }
+Bytes decode_and_encode(View bytes, ToReplica) { return encode(decode_to_replica(bytes)); }
+
+// What was accepted must be exactly what encode() makes.
+template <typename Message>
+bool accepts(View bytes, Message tag) {
+  Bytes again;
+  try {
+    again = decode_and_encode(bytes, tag);
+  } catch (const DecodeError&) {
+    return false;
+  }
+  REQUIRE(again == Bytes(bytes.begin(), bytes.end()));
+  return true;
+}
+
+Bytes with(Bytes head, View tail) {
+  head.insert(head.end(), tail.begin(), tail.end());
+  return head;
+}
+
+template <typename Message>
+void damage(const std::vector<Message>& messages, unsigned rounds) {
+  std::minstd_rand random(4);
+  for (const auto& message : messages) {
+    const Bytes good = encode(message);
+    CHECK(accepts(good, Message{}));
+    for (size_t length = 0; length < good.size(); ++length) accepts(View(good).first(length), Message{});
+    for (unsigned n = 0; n < rounds; ++n) {
+      Bytes bad = good;
+      for (unsigned flips = 1 + random() % 3; flips > 0; --flips)
+        bad[random() % bad.size()] = static_cast<uint8_t>(random());
+      accepts(bad, Message{});
+    }
+  }
+  for (unsigned n = 0; n < rounds; ++n) {
+    Bytes noise = encode(messages[0]);
+    noise.resize(5 + random() % 80);
+    noise[4] = static_cast<uint8_t>(random() % 8 | (random() % 2) << 7);
+    for (size_t i = 5; i < noise.size(); ++i) noise[i] = static_cast<uint8_t>(random());
+    accepts(noise, Message{});
+  }
+}
+
+}  // namespace
+
+TEST_CASE("hub protocol: what is said is understood") {
+  const Bytes announce = encode(ToHub(Announce{7, 8, 9, 10, "left"}));
+  CHECK(std::get<Announce>(decode_to_hub(announce)) == Announce{7, 8, 9, 10, "left"});
+  const Bytes out = encode(ToHub(ConsoleOut{3, 1000, kPayload}));
+  const auto console = std::get<ConsoleOut>(decode_to_hub(out));
+  CHECK(console.epoch == 3);
+  CHECK(console.offset == 1000);
+  CHECK(std::equal(console.bytes.begin(), console.bytes.end(), kPayload.begin(), kPayload.end()));
+  const Bytes fenced = encode(ToReplica(Fenced{8, "right"}));
+  CHECK(std::get<Fenced>(decode_to_replica(fenced)) == Fenced{8, "right"});
+  const Bytes accepted = encode(ToReplica(Accepted{1, 2, 3}));
+  CHECK(std::get<Accepted>(decode_to_replica(accepted)) == Accepted{1, 2, 3});
+  for (const auto& message : all_to_hub()) CHECK(encode(message).size() <= kMaxMessage);
+}
+
+TEST_CASE("hub protocol: bounds are kept") {
+  Bytes head = encode(ToHub(FrameOut{1, kPayload}));
+  head.resize(head.size() - kPayload.size());
+  const auto frame = [&head](size_t size) { return accepts(with(head, Bytes(size)), ToHub{}); };
+  CHECK(frame(kMinFrame));
+  CHECK(frame(kMaxFrame));
+  CHECK_FALSE(frame(kMinFrame - 1));
+  CHECK_FALSE(frame(kMaxFrame + 1));
+  CHECK_FALSE(frame(0));
+  const Bytes last = encode(ToHub(ConsoleOut{1, kBig - 1, View(kPayload).first(1)}));
+  CHECK(accepts(last, ToHub{}));
+  CHECK_FALSE(accepts(with(last, View(kPayload).first(1)), ToHub{}));  // beyond 64 bits
+  CHECK_FALSE(accepts(View(last).first(last.size() - 1), ToHub{}));    // no bytes
+  const Bytes console = encode(ToHub(ConsoleOut{1, 0, View(kPayload).first(1)}));
+  CHECK(accepts(with(console, Bytes(kMaxConsole - 1)), ToHub{}));
+  CHECK_FALSE(accepts(with(console, Bytes(kMaxConsole)), ToHub{}));
+  CHECK_FALSE(accepts(with(encode(ToHub(ConsoleTaken{1, 2})), View(kPayload).first(1)), ToHub{}));
+  Bytes zero = encode(ToHub(ConsoleTaken{1, 2}));
+  zero[5] = 0;  // epoch 0
+  CHECK_FALSE(accepts(zero, ToHub{}));
+  // Neither side takes the other's messages.
+  for (const auto& message : all_to_hub()) CHECK_FALSE(accepts(encode(message), ToReplica{}));
+  for (const auto& message : all_to_replica()) CHECK_FALSE(accepts(encode(message), ToHub{}));
+}
+
+TEST_CASE("hub protocol: names of nodes") {
+  CHECK(is_node_name("left"));
+  CHECK(is_node_name(kLongName));
+  CHECK_FALSE(is_node_name(""));
+  CHECK_FALSE(is_node_name(kLongName + "n"));
+  CHECK_FALSE(is_node_name("a b"));
+  CHECK_FALSE(is_node_name("a\n"));
+  CHECK_FALSE(is_node_name("\xc3\xa4"));
+  Bytes message = encode(ToHub(Announce{1, 2, 3, 4, "left"}));
+  message.back() = '\n';
+  CHECK_FALSE(accepts(message, ToHub{}));
+}
+
+TEST_CASE("hub protocol: another version is told as such") {
+  Bytes message = encode(ToHub(ConsoleTaken{1, 2}));
+  message[3] = kVersion + 1;
+  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 2, this is 1", DecodeError);
+}
+
+TEST_CASE("hub protocol: any bytes are either a message or none") {
+  damage(all_to_hub(), 2000);
+  damage(all_to_replica(), 2000);
+}
+
+TEST_SUITE("fuzz") {
+  TEST_CASE("hub protocol: many bytes") {
+    damage(all_to_hub(), 300000);
+    damage(all_to_replica(), 300000);
+  }
+}
