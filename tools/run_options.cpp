@@ -85,7 +85,8 @@ void add_live_options(CLI::App& command, RunOptions& o) {
   host->add_option("--net", o.net,
                    "The network card's other end: user[,hostfwd=tcp|udp:HOSTADDR:PORT-GUESTADDR:PORT][,tftp=FOLDER]"
                    "[,bootfile=NAME][,restrict=on], tap:NAME, socket:listen=ADDRESS:PORT, socket:connect=ADDRESS:PORT, "
-                   "socket:udp=ADDRESS:PORT,local=ADDRESS:PORT or none; without --nic it brings a card of its own")
+                   "socket:udp=ADDRESS:PORT,local=ADDRESS:PORT, hub:ADDRESS[,epoch=N][,node=NAME][,key=FILE,peer=FILE]"
+                   "[,insecure] or none; without --nic it brings a card of its own")
       ->type_name("NET")
       ->capture_default_str();
   host->add_option("--pcap", o.pcap, "Capture the card's frames, with the guest's time")->type_name("FILE");
