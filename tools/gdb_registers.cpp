@@ -194,7 +194,7 @@ class Table {
   void add_cache(const std::string& name, const emu::SegmentCache EngineCpu::*cache, bool with_selector) {
     if (with_selector)
       add_system(name, 32, "int32", [cache](const CpuView& view) { return (view.cpu.*cache).selector & 0xffff; });
-    add_word(with_selector ? name + "_base" : name, [cache](const CpuView& view) { return (view.cpu.*cache).base; });
+    add_word(name + "_base", [cache](const CpuView& view) { return (view.cpu.*cache).base; });
     add_system(name + "_limit", 32, "int32", [cache](const CpuView& view) { return (view.cpu.*cache).limit; });
   }
 

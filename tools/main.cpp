@@ -12,6 +12,7 @@
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
 #include "tools/cmd_arbiter.h"
+#include "tools/cmd_debug.h"
 #include "tools/cmd_hub.h"
 #include "tools/cmd_keys.h"
 #include "tools/cmd_log.h"
@@ -50,6 +51,7 @@ int main(int argc, char** argv) {
   tools::add_record_command(app, then);
   tools::add_replay_command(app, then);
   tools::add_resume_command(app, then);
+  tools::add_debug_command(app, then);
   tools::add_log_command(app, then);
   tools::add_pack_commands(app, then);
   tools::add_trace_command(app, then);

@@ -1,0 +1,11 @@
+// `understudy debug`: a recording under GDB, forwards and backwards.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace understudy::tools {
+
+void add_debug_command(CLI::App& app, std::function<void(std::function<int()>)> then);
+
+}  // namespace understudy::tools

@@ -1,0 +1,38 @@
+// Where debuggers connect: a TCP port, on loopback unless an address says otherwise, or a Unix socket. One client at a
+// time; others wait until it has left.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "tools/gdb_server.h"
+
+namespace understudy::tools {
+
+class GdbListener {
+ public:
+  // [ADDRESS]:PORT, PORT, or unix:PATH. Port 0 is any that is free. Throws UsageError.
+  explicit GdbListener(const std::string& spec);
+  ~GdbListener();
+  GdbListener(const GdbListener&) = delete;
+  GdbListener& operator=(const GdbListener&) = delete;
+
+  // As gdb's `target remote` takes it.
+  const std::string& target() const { return target_; }
+  // Whether other machines may reach it: whoever connects reads all of the guest's memory.
+  bool is_public() const { return public_; }
+
+  // The next client. Waits for one, or gives nullptr if there is none; and nullptr when a signal wants the process to
+  // end.
+  std::unique_ptr<GdbLink> accept(bool wait);
+
+ private:
+  void listen_unix(const std::string& path);
+  void listen_tcp(const std::string& spec);
+  int listener_ = -1;
+  std::string unlink_path_;
+  std::string target_;
+  bool public_ = false;
+};
+
+}  // namespace understudy::tools
