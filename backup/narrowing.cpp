@@ -24,9 +24,17 @@ void compare_ram(emu::PhysicalMemory& left, emu::PhysicalMemory& right, FirstDif
     if (std::memcmp(a + page, b + page, emu::kPageSize) == 0) continue;
     if (++difference.page_count > FirstDifference::kMaxPages) continue;
     RamPageDifference one;
-    for (uint64_t at = page; at < page + emu::kPageSize; ++at)
-      if (a[at] != b[at] && one.bytes++ == 0) one.address = at, one.left = a[at], one.right = b[at];
-    difference.pages.push_back(one);
+    uint64_t last = 0;
+    for (uint64_t at = page; at < page + emu::kPageSize; ++at) {
+      if (a[at] == b[at]) continue;
+      if (one.bytes++ == 0) one.address = at, one.left = a[at], one.right = b[at];
+      if (one.range_count == 0 || at - last > RamPageDifference::kGap + 1) {
+        if (one.range_count++ < RamPageDifference::kMaxRanges) one.ranges.push_back({at, at});
+      }
+      if (one.range_count == one.ranges.size()) one.ranges.back().last = at;
+      last = at;
+    }
+    difference.pages.push_back(std::move(one));
   }
 }
 
@@ -40,6 +48,13 @@ FirstDifference describe(emu::Machine& left, emu::Machine& right, uint64_t icoun
 }
 
 }  // namespace
+
+std::optional<FirstDifference> difference_between(emu::Machine& left, emu::Machine& right) {
+  FirstDifference difference = describe(left, right, left.icount(), false);
+  if (difference.fields.empty() && difference.page_count == 0 && left.memory().ram_size() == right.memory().ram_size())
+    return std::nullopt;
+  return difference;
+}
 
 std::optional<FirstDifference> narrow(NarrowableReplay& left, NarrowableReplay& right, uint64_t low, uint64_t high) {
   const auto run_to = [&](uint64_t icount) {

@@ -28,6 +28,15 @@ struct RamPageDifference {
   uint64_t address = 0;  // of the first byte that differs in the page
   uint8_t left = 0, right = 0;
   unsigned bytes = 0;  // that differ in the page
+  // Bytes that differ, and up to kGap equal ones between them; at most kMaxRanges of these.
+  struct Range {
+    uint64_t first = 0, last = 0;
+  };
+  std::vector<Range> ranges;
+  unsigned range_count = 0;
+
+  static constexpr uint64_t kGap = 3;
+  static constexpr size_t kMaxRanges = 8;
 };
 
 struct FirstDifference {
@@ -40,6 +49,9 @@ struct FirstDifference {
 
   static constexpr size_t kMaxPages = 16;
 };
+
+// What differs between two machines of one kind, here and now; nothing if they are equal. `icount` is the left one's.
+std::optional<FirstDifference> difference_between(emu::Machine& left, emu::Machine& right);
 
 // Both replays are at or before `low`. Nothing when they are equal at `high`. With `equal_before`, both hold the point
 // one count before the difference, and are at the difference.

@@ -1,33 +1,17 @@
 // `understudy replay` on recordings that were changed with care: every checksum is right, but it is not what happened.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <sys/wait.h>
 
 #include <cstdio>
 
 #include "ftlog/recording.h"
 #include "tests/ftlog_rig.h"
+#include "tests/understudy_command.h"
 
 using namespace understudy;
 using namespace understudy::test;
 
 namespace {
-
-struct Ran {
-  int code = -1;
-  std::string said;
-};
-
-Ran understudy_command(const std::string& arguments) {
-  Ran ran;
-  std::FILE* pipe = popen(fmt::format("{} {} 2>&1 </dev/null", UNDERSTUDY_COMMAND, arguments).c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  char buffer[4096];
-  for (size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) ran.said.append(buffer, got);
-  const int status = pclose(pipe);
-  if (WIFEXITED(status)) ran.code = WEXITSTATUS(status);
-  return ran;
-}
 
 // The log of `from` again in the folder `to`, with each entry as `change` leaves it.
 template <typename F>

@@ -1,7 +1,6 @@
 // The lines of a trace: what instructions are told to have done, in text and JSON, and `understudy trace` as a command.
 #include <doctest/doctest.h>
 #include <fmt/format.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -11,6 +10,7 @@
 
 #include "tests/code_rig.h"
 #include "tests/ftlog_rig.h"
+#include "tests/understudy_command.h"
 #include "tools/instruction_trace.h"
 
 using namespace understudy;
@@ -63,22 +63,6 @@ std::string touched_by(Mode mode, std::initializer_list<uint8_t> code,
 }
 
 void set(CodeRig& rig, emu::RegisterIndex reg, uint64_t value) { rig.machine.cpu().engine().cpu().regs[reg] = value; }
-
-struct Ran {
-  int code = -1;
-  std::string said;
-};
-
-Ran understudy_command(const std::string& arguments, const char* redirection = "2>&1") {
-  Ran ran;
-  std::FILE* pipe = popen(fmt::format("{} {} {} </dev/null", UNDERSTUDY_COMMAND, arguments, redirection).c_str(), "r");
-  REQUIRE(pipe != nullptr);
-  char buffer[4096];
-  for (size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) ran.said.append(buffer, got);
-  const int status = pclose(pipe);
-  if (WIFEXITED(status)) ran.code = WEXITSTATUS(status);
-  return ran;
-}
 
 struct Recording {
   explicit Recording(const char* guest) {

@@ -13,6 +13,7 @@
 #include "ftlog/recording.h"
 #include "tools/cmd_arbiter.h"
 #include "tools/cmd_debug.h"
+#include "tools/cmd_diff.h"
 #include "tools/cmd_hub.h"
 #include "tools/cmd_keys.h"
 #include "tools/cmd_log.h"
@@ -57,6 +58,7 @@ int main(int argc, char** argv) {
   tools::add_trace_command(app, then);
   tools::add_hub_command(app, then);
   tools::add_status_command(app, then);
+  tools::add_diff_command(app, then);
   tools::add_keys_command(app, then);
   tools::add_arbiter_command(app, then);
   try {

@@ -50,7 +50,12 @@ ReplaySession::ReplaySession(const std::string& directory) : directory_(director
           entry = *std::exchange(first_, std::nullopt);
           return true;
         }
-        return log_.next(entry);
+        while (log_.next(entry)) {
+          const bool proof = std::holds_alternative<ftlog::StateDigest>(entry.payload) ||
+                             std::holds_alternative<ftlog::OutputMark>(entry.payload);
+          if (!proof || !ignores_proofs_) return true;
+        }
+        return false;
       },
       [this, reboots] {
         if (reboots) setup_.pc->reset();

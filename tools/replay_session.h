@@ -36,6 +36,10 @@ class ReplaySession {
   void slice(uint64_t most, uint64_t seed);
   void show_progress(bool show) { progress_ = show; }
 
+  // What the log says of state digests and outputs is not compared: for a log of which it is known to be wrong. Before
+  // anything is replayed.
+  void ignore_proofs() { ignores_proofs_ = true; }
+
   // Throws UsageError for an address outside of RAM.
   void inject(const RamFlip& flip);
   bool injected() const { return injected_; }
@@ -93,6 +97,7 @@ class ReplaySession {
   std::unique_ptr<SerialBackend> serial_;
   std::optional<RamFlip> flip_;
   bool injected_ = false;
+  bool ignores_proofs_ = false;
   std::optional<emu::SnapshotKeeper> keeper_;
   bool progress_ = false;
   uint64_t slice_ = 0, slice_state_ = 0;

@@ -1,0 +1,11 @@
+// `understudy diff`: where two recordings part, or what is not the same at two points.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace understudy::tools {
+
+void add_diff_command(CLI::App& app, const std::function<void(std::function<int()>)>& then);
+
+}  // namespace understudy::tools
