@@ -436,3 +436,57 @@ TEST_SUITE("hub") {
                          tools::UsageError);
   }
 }
+
+TEST_SUITE("hub") {
+  TEST_CASE("hub: a console in a file, and on TCP") {
+    Rig rig;
+    rig.options.console = "file:" + (rig.folder / "text");
+    rig.start();
+    {
+      Replica left(rig.hub->endpoint(), "left");
+      left->announce(1, 0, 0);
+      left.say(stream(100000));
+      CHECK(left->flush(kPatience));
+    }
+    std::ifstream file(rig.folder / "text");
+    CHECK(std::string(std::istreambuf_iterator<char>(file), {}) == stream(100000));
+    rig.hub.reset();
+    const uint16_t port = net::free_port(SOCK_STREAM);
+    rig.options.console = "tcp:127.0.0.1:" + std::to_string(port);
+    rig.start();
+    Replica right(rig.hub->endpoint(), "right");
+    right->announce(1, 0, 0);
+    for (int turn = 0; turn < 2; ++turn) {  // one client after the other
+      net::HostSocket user = net::HostSocket::connected(SOCK_STREAM, port);
+      CHECK(user.send(net::text("hi")));
+      CHECK(right.hears(turn == 0 ? "hi" : "hihi"));
+      right.say("hello");
+      CHECK(user.receive_all(5) == net::text("hello"));
+    }
+    CHECK(rig.hub->count("/console/users") == 2);
+  }
+
+  TEST_CASE("hub: a console that cannot be written to loses its output, and the replica goes on") {
+    Rig rig;
+    rig.options.console = "file:/dev/full";
+    rig.start();
+    Replica left(rig.hub->endpoint(), "left");
+    left->announce(1, 0, 0);
+    left.say("hello");
+    CHECK(left->flush(kPatience));
+    left.say("hello");
+    CHECK(left->flush(kPatience));
+    CHECK(rig.hub->count("/console/out_lost") == 10);
+  }
+
+  TEST_CASE("escape key: Ctrl-A and what follows it") {
+    using Meaning = tools::EscapeKey::Meaning;
+    tools::EscapeKey key;
+    for (const auto& [byte, meaning] :
+         {std::pair{'a', Meaning::type}, std::pair{'\1', Meaning::nothing}, std::pair{'\1', Meaning::type},
+          std::pair{'x', Meaning::type}, std::pair{'\1', Meaning::nothing}, std::pair{'x', Meaning::quit},
+          std::pair{'\1', Meaning::nothing}, std::pair{'?', Meaning::help}, std::pair{'\1', Meaning::nothing},
+          std::pair{'z', Meaning::nothing}, std::pair{'z', Meaning::type}})
+      CHECK(key.feed(static_cast<uint8_t>(byte)) == meaning);
+  }
+}

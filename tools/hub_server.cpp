@@ -189,7 +189,14 @@ void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::Announce
     crown(peer, before);
   else
     journal_.write("again", {{"node", peer.node}, {"epoch", m.epoch}});
-  send(id, hub::Accepted{m.epoch, console_.out_received(), console_.out_delivered()});
+  told_accepted_ = false;
+  tell_accepted();
+}
+
+// Nothing of the console passes until the live replica has this: it is tried again while its queue is full.
+void HubServer::tell_accepted() {
+  const hub::Accepted message{fence_.reign()->epoch, console_.out_received(), console_.out_delivered()};
+  told_accepted_ = send(fence_.live(), message);
   told_delivered_ = console_.out_delivered();
 }
 
@@ -265,6 +272,11 @@ void HubServer::serve_console() {
   console_.delivered(end_.take_delivered());
   retry_ = false;
   if (fence_.live().empty()) return;
+  if (!told_accepted_) tell_accepted();
+  if (!told_accepted_) {
+    retry_ = true;
+    return;
+  }
   if (told_delivered_ != console_.out_delivered()) {
     if (send(fence_.live(), hub::ConsoleDelivered{console_.out_delivered()}))
       told_delivered_ = console_.out_delivered();

@@ -69,6 +69,7 @@ class HubServer {
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::ConsoleTaken& m);
   bool admits(HubFence::Peer& peer, const PeerId& id, uint64_t epoch, FencedKind kind);
   void crown(HubFence::Peer& peer, const std::optional<Reign>& before);
+  void tell_accepted();
   void tell_fenced(HubFence::Peer& peer, const PeerId& id);
   void peers_gone();
   void serve_console();
@@ -87,7 +88,8 @@ class HubServer {
   ConsoleEnd end_;
   HubEthernet ethernet_;
   Counts counts_;
-  std::vector<int> gone_;  // connections that were lost; their last messages may still be here
+  std::vector<int> gone_;       // connections that were lost; their last messages may still be here
+  bool told_accepted_ = false;  // the live replica was
   uint64_t told_delivered_ = 0;
   bool ethernet_has_more_ = false, retry_ = false;
   std::unique_ptr<ControlServer> control_;  // goes first
