@@ -199,7 +199,7 @@ BlockRecord& CodeBlocks::fresh_record() {
   BlockRecord& record = records_[used_];
   // The last record is shared by all blocks that find no other; it is never trusted.
   if (used_ + 1 < kRecords) ++used_;
-  record = {kNeedsCare, &owner_, 0, 0, 0, 0, 0, BlockAction::unknown, Intercept::none, false};
+  record = {kNeedsCare, &owner_, 0, 0, 0, 0, 0, BlockAction::unknown, Intercept::none, false, false};
   return record;
 }
 
@@ -228,6 +228,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   record.intercept = Intercept::none;
   record.last_offset = 0;
   record.may_change_privilege = false;
+  record.breakpoint = false;
   uint32_t offset = 0, index = 0;
   uint32_t open_bit_test = 0;  // index of a bit test whose undefined flags somebody may still see; 0: none
   bool stores_first = false;   // to what may be its own bytes
@@ -240,6 +241,12 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
     record.last_offset = static_cast<uint16_t>(offset);
     const bool last = offset + i.length >= size;
     if (last && watches_privilege_) record.may_change_privilege = may_change_privilege(i);
+    if (!breakpoints_.empty() && std::binary_search(breakpoints_.begin(), breakpoints_.end(), pc + offset)) {
+      if (index == 0)
+        record.breakpoint = true;
+      else
+        shorten(index);
+    }
     const Intercept intercept = intercept_of(i, cpu);
     if (intercept != Intercept::none) {
       if (index == 0)
@@ -282,7 +289,8 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
                   : record.limit != 0                 ? BlockAction::shorten
                   : resumes                           ? BlockAction::resume
                                                       : BlockAction::run;
-  record.cost = record.action == BlockAction::run && !record.may_change_privilege ? record.count : kNeedsCare;
+  const bool plain = record.action == BlockAction::run && !record.may_change_privilege && !record.breakpoint;
+  record.cost = plain ? record.count : kNeedsCare;
 }
 
 void CodeBlocks::entered_unknown(BlockRecord& record, uint64_t pc, uint32_t size) {
@@ -331,6 +339,13 @@ CodeBlocks::Opcode CodeBlocks::opcode_at(uint64_t pc) {
   Instruction i;
   if (!Decoder(engine_.cpu()).decode(std::span(buffer).first(readable), i)) return {};
   return {i.map, i.opcode, i.length, i.reg, i.rm, i.memory};
+}
+
+bool CodeBlocks::set_breakpoints(std::vector<uint64_t> addresses) {
+  std::sort(addresses.begin(), addresses.end());
+  if (addresses == breakpoints_) return false;
+  breakpoints_ = std::move(addresses);
+  return true;
 }
 
 void CodeBlocks::reset() {

@@ -18,6 +18,7 @@ struct IoRegion {
   MmioBus& bus;
   PhysicalMemory& memory;
   uint64_t base;
+  Cpu::DeviceAccess& access;
 };
 
 namespace {
@@ -31,23 +32,36 @@ constexpr uint64_t kMixedRetry = 4'000'000;
 
 uint64_t io_read(uc_engine*, uint64_t offset, unsigned size, void* context) {
   const auto& region = *static_cast<IoRegion*>(context);
-  return region.bus.read(region.base + offset, size);
+  region.access = {Cpu::DeviceAccess::memory, region.base + offset};
+  const uint64_t value = region.bus.read(region.base + offset, size);
+  region.access = {};
+  return value;
 }
 
 void io_write(uc_engine*, uint64_t offset, unsigned size, uint64_t value, void* context) {
   const auto& region = *static_cast<IoRegion*>(context);
+  region.access = {Cpu::DeviceAccess::memory, region.base + offset};
   region.bus.write(region.base + offset, size, value);
+  region.access = {};
 }
 
 uint64_t rom_read(uc_engine*, uint64_t offset, unsigned size, void* context) {
   const auto& region = *static_cast<IoRegion*>(context);
   uint64_t value = 0;
-  region.memory.dma_read(region.memory.rom_base() + offset, {reinterpret_cast<uint8_t*>(&value), size});
+  region.memory.get(region.memory.rom_base() + offset, {reinterpret_cast<uint8_t*>(&value), size});
   return value;
 }
 
 uint64_t nothing_read(uc_engine*, uint64_t, unsigned, void*) { return ~0ull; }
 void nothing_written(uc_engine*, uint64_t, unsigned, uint64_t, void*) {}
+
+uint64_t watched_read(uc_engine*, uint64_t offset, unsigned size, void* context) {
+  return static_cast<Mmu*>(context)->watched_read(offset, size);
+}
+
+void watched_write(uc_engine*, uint64_t offset, unsigned size, uint64_t value, void* context) {
+  static_cast<Mmu*>(context)->watched_write(offset, size, value);
+}
 
 }  // namespace
 
@@ -61,11 +75,12 @@ Cpu::Cpu(PhysicalMemory& memory, PortBus& ports, MmioBus& mmio)
   engine_.map_memory(0, memory.ram_size(), memory.ram());
   if (!memory.rom().empty()) engine_.map_memory(memory.rom_base(), memory.rom().size(), memory.rom().data());
   const uint64_t io_end = memory.rom().empty() ? kFourGiB : memory.rom_base();
-  io_region_ = std::make_unique<IoRegion>(IoRegion{mmio_, memory_, memory.ram_size()});
+  io_region_ = std::make_unique<IoRegion>(IoRegion{mmio_, memory_, memory.ram_size(), device_access_});
   engine_.map_io(memory.ram_size(), io_end - memory.ram_size(), io_read, io_write, io_region_.get());
   engine_.map_io(engine_map::kNothing, kPageSize, nothing_read, nothing_written, nullptr);
   if (!memory.rom().empty())
     engine_.map_io(engine_map::kRomWindow, memory.rom().size(), rom_read, nothing_written, io_region_.get());
+  engine_.map_io(engine_map::kWatched, engine_map::kWatchedSlots * kPageSize, watched_read, watched_write, &mmu_);
   open_bus_.resize(2 * kPageSize, 0xff);
   auto aligned = (reinterpret_cast<uintptr_t>(open_bus_.data()) + kPageSize - 1) & kPageMask;
   engine_.map_memory(engine_map::kOpenBus, kPageSize, reinterpret_cast<uint8_t*>(aligned));
@@ -121,12 +136,17 @@ void Cpu::reset() {
 }
 
 void Cpu::state_changed() {
+  registers_changed();
+  mmu_.reset();
+  blocks_.reset();
+}
+
+void Cpu::registers_changed() {
   running_ = nullptr;
   io_step_ = engine_step_ = own_store_step_ = Step::none;
   passed_intercept_ = wants_engine_step_ = fp_loaded_ = false;
   engine_.limit_next_block(~0u);
-  mmu_.reset();
-  blocks_.reset();
+  mmu_.registers_changed();
 }
 
 uint64_t Cpu::linear_pc() const {
@@ -170,6 +190,10 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
 
   if (privilege_unsure_) settle_privilege();
   const bool stepping = io_step_ == Step::first || engine_step_ == Step::first || own_store_step_ == Step::first;
+  if (record->breakpoint && !stepping && breakpoint_) {
+    breakpoint_(pc);
+    if (stop_requested_) return pause(Pause::boundary);
+  }
   uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(record->count, limit_ - icount_));
   if (record->limit != 0) limit = std::min<uint32_t>(limit, record->limit);
   if (stepping || watches_instructions_) limit = 1;
@@ -239,6 +263,45 @@ void Cpu::observe(CpuObserver* observer, const CpuWatch& watch) {
   // Whole blocks would be found again and again where single instructions are wanted, and the other way round.
   blocks_.reset();
   engine_.limit_next_block(~0u);
+}
+
+void Cpu::set_breakpoints(std::vector<uint64_t> addresses) {
+  if (!blocks_.set_breakpoints(std::move(addresses))) return;
+  blocks_.reset();
+  engine_.limit_next_block(~0u);
+}
+
+void Cpu::watch_accesses(std::vector<AccessWatch::Range> ranges, AccessWatch::Callback callback, bool alone) {
+  memory_.watch().set(std::move(ranges), std::move(callback));
+  mmu_.watch_changed(alone);
+}
+
+std::vector<std::vector<uint8_t>> Cpu::watched_bytes() {
+  std::vector<std::vector<uint8_t>> all;
+  for (const AccessWatch::Range& range : memory_.watch().ranges()) {
+    std::vector<uint8_t>& bytes = all.emplace_back(range.last - range.first + 1);
+    if (range.physical)
+      memory_.get(range.first, bytes);
+    else
+      bytes.resize(mmu_.peek(range.first, bytes));
+  }
+  return all;
+}
+
+void Cpu::tell_of_changes(const std::vector<std::vector<uint8_t>>& before) {
+  if (before.empty()) return;
+  const std::vector<std::vector<uint8_t>> after = watched_bytes();
+  for (size_t i = 0; i < after.size(); ++i) {
+    const AccessWatch::Range range = memory_.watch().ranges()[i];
+    if (!range.writes || after[i] == before[i]) continue;
+    memory_.watch().tell({i, AccessWatch::Who::cpu, true, range.physical ? AccessWatch::kUnknown : range.first,
+                          range.physical ? range.first : AccessWatch::kUnknown, after[i].size(), true});
+  }
+}
+
+Cpu::Executing Cpu::executing() const {
+  if (running_ == nullptr) return {false, icount_, icount_};
+  return {true, icount_ - running_->count, icount_ - 1};
 }
 
 void Cpu::observe_nothing() { observe(nullptr, {}); }
@@ -373,9 +436,11 @@ void Cpu::engine_step() {
   stopping_ = false;
   running_ = nullptr;
   refresh_fast_limit();
+  const std::vector<std::vector<uint8_t>> watched = watched_bytes();
   const uc_err error = engine_.run();
   stopping_ = false;
   engine_step_ = Step::none;
+  tell_of_changes(watched);
   engine_.limit_next_block(~0u);
   engine_.use_walker(Engine::Walker::ours);
   memory_.changes().note_all();  // the engine's own walker tells nobody what it let through

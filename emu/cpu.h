@@ -55,6 +55,27 @@ class Cpu {
     uint8_t vector;
   };
   void on_delivery(std::function<void(const Delivered&)> callback) { delivered_ = std::move(callback); }
+  // Called when the CPU is about to execute the instruction at a breakpoint, perhaps more than once for the same time;
+  // Machine::ask_to_stop() then keeps it from doing so. Addresses are linear, and any number of them costs nothing
+  // elsewhere; to change them costs the translated code.
+  void on_breakpoint(std::function<void(uint64_t pc)> callback) { breakpoint_ = std::move(callback); }
+  void set_breakpoints(std::vector<uint64_t> addresses);
+  // Between runs. With `alone`, executing() is exact for what an instruction does, but each access to a page with
+  // watched bytes costs microseconds instead of tens of nanoseconds.
+  void watch_accesses(std::vector<AccessWatch::Range> ranges, AccessWatch::Callback callback, bool alone);
+  // From a callback: which instructions are executing, by the count before each: those of one block; or that none is,
+  // but something happens between two.
+  struct Executing {
+    bool inside = false;
+    uint64_t first = 0, last = 0;
+  };
+  Executing executing() const;
+  // From a callback: the port or the memory-mapped register that an instruction is accessing.
+  struct DeviceAccess {
+    enum Kind : uint8_t { none, port, memory } kind = none;
+    uint64_t address = 0;
+  };
+  const DeviceAccess& device_access() const { return device_access_; }
   // Called after each access to a port.
   void on_port_access(std::function<void(uint16_t port)> callback) { port_accessed_ = std::move(callback); }
 
@@ -97,6 +118,10 @@ class Cpu {
   void visit_state(StateVisitor& visitor);
   // The record was changed from outside (boot plan, snapshot): forget everything derived from it.
   void state_changed();
+  // The same, but RAM is told to be what it is: see Mmu::registers_changed().
+  void registers_changed();
+  // Whether translated code outlives the next visit_state() that loads.
+  void keep_code(bool keep) { keep_code_ = keep; }
 
   struct Statistics {
     uint64_t runs = 0, look_ups_again = 0, page_faults = 0, exceptions = 0, interrupts = 0, io_steps = 0,
@@ -119,6 +144,9 @@ class Cpu {
   void refresh_fast_limit();
   void settle_fp_flags();
   void settle_privilege();
+  // For an instruction whose accesses nobody sees one by one.
+  std::vector<std::vector<uint8_t>> watched_bytes();
+  void tell_of_changes(const std::vector<std::vector<uint8_t>>& before);
   void entered_handler();
   void about_to_run(const BlockRecord& record);
 
@@ -149,6 +177,9 @@ class Cpu {
   Board board_;
   std::function<void(uint16_t)> port_accessed_;
   std::function<void(const Delivered&)> delivered_;
+  std::function<void(uint64_t)> breakpoint_;
+  DeviceAccess device_access_;
+  bool keep_code_ = false;
 
   uint64_t icount_ = 0;      // instructions retired once the current block has run
   uint64_t fast_limit_ = 0;  // blocks that end at or before it need no look; 0 when something waits

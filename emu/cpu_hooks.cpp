@@ -57,7 +57,9 @@ void CpuHooks::install(Cpu& cpu) {
     Cpu& self = cpu_of(context);
     uint32_t value = ~0u;
     self.guarded([&] {
+      self.device_access_ = {Cpu::DeviceAccess::port, port};
       value = self.ports_.read(static_cast<uint16_t>(port), static_cast<unsigned>(size));
+      self.device_access_ = {};
       if (self.port_accessed_) self.port_accessed_(static_cast<uint16_t>(port));
     });
     return value;
@@ -65,7 +67,9 @@ void CpuHooks::install(Cpu& cpu) {
   auto out = +[](Uc, uint32_t port, int size, uint32_t value, void* context) {
     Cpu& self = cpu_of(context);
     self.guarded([&] {
+      self.device_access_ = {Cpu::DeviceAccess::port, port};
       self.ports_.write(static_cast<uint16_t>(port), static_cast<unsigned>(size), value);
+      self.device_access_ = {};
       if (self.port_accessed_) self.port_accessed_(static_cast<uint16_t>(port));
     });
   };

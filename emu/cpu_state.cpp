@@ -116,7 +116,10 @@ void Cpu::visit_state(StateVisitor& visitor) {
   for (unsigned i = 0; i < 8; ++i)
     if (i != 4 && i != 5) uc_reg_write(engine_.handle(), UC_X86_REG_DR0 + static_cast<int>(i), &debug[i]);
   mmu_.set_a20(a20);
-  state_changed();
+  if (keep_code_)
+    registers_changed();
+  else
+    state_changed();
 }
 
 }  // namespace understudy::emu

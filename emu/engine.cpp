@@ -49,7 +49,8 @@ void Engine::set_mxcsr(uint32_t value) { check(uc_reg_write(handle_, UC_X86_REG_
 
 void Engine::set_control_registers(uint64_t cr0, uint64_t cr4, uint64_t efer) {
   // Paging decides LMA when it is switched on, so EFER and CR4 come first.
-  // A fresh engine claims to be in long mode without paging.
+  // A fresh engine claims to be in long mode without paging. One that leaves long mode cuts RIP.
+  const uint64_t rip = cpu().eip;
   uint64_t off = cr0 & ~cr0::kPg;
   check(uc_reg_write(handle_, UC_X86_REG_CR0, &off), "CR0");
   cpu().efer = 0;
@@ -58,6 +59,7 @@ void Engine::set_control_registers(uint64_t cr0, uint64_t cr4, uint64_t efer) {
   check(uc_reg_write(handle_, UC_X86_REG_MSR, &msr), "EFER");
   check(uc_reg_write(handle_, UC_X86_REG_CR4, &cr4), "CR4");
   check(uc_reg_write(handle_, UC_X86_REG_CR0, &cr0), "CR0");
+  cpu().eip = rip;
 }
 
 void Engine::map_memory(uint64_t address, uint64_t size, uint8_t* host) {

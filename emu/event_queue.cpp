@@ -26,7 +26,9 @@ void EventQueue::run_due(uint64_t now_ns) {
     const uint64_t due_ns = next->due_ns;
     next->due_ns = kNever;
     refresh();
+    running_ = next->name;
     next->handler(due_ns);
+    running_ = {};
   }
 }
 

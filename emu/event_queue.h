@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "emu/state_visitor.h"
@@ -26,6 +27,8 @@ class EventQueue {
   void cancel(Id id) { schedule(id, kNever); }
   uint64_t due(Id id) const { return events_[id].due_ns; }
 
+  // The event whose handler runs, or empty.
+  std::string_view running() const { return running_; }
   uint64_t next_due() const { return next_due_; }
   // Runs every event due at or before `now_ns`, earliest first, ties in order of registration.
   void run_due(uint64_t now_ns);
@@ -46,6 +49,7 @@ class EventQueue {
   void refresh();
   std::vector<Event> events_;
   uint64_t next_due_ = kNever;
+  std::string_view running_;
   std::function<void()> on_earlier_;
 };
 

@@ -134,6 +134,18 @@ void Machine::visit_state(StateVisitor& visitor) {
     for (Device* device : devices_) device->state_loaded();
 }
 
+void Machine::load_state(StateVisitor& reader) {
+  asked_ = MachineStop::limit;
+  cpu_.keep_code(true);
+  try {
+    visit_state(reader);
+  } catch (...) {
+    cpu_.keep_code(false);
+    throw;
+  }
+  cpu_.keep_code(false);
+}
+
 Digest Machine::digest() {
   Digest digest;
   StateDigest cpu;

@@ -95,6 +95,9 @@ class Machine {
   void ask_to_stop();
 
   void visit_state(StateVisitor& visitor);
+  // Loads a state of this machine whose stores were brought back, each change by the store's own doing: translated code
+  // lives on.
+  void load_state(StateVisitor& reader);
   Digest digest();
 
  private:

@@ -1,6 +1,8 @@
 #include "emu/memory_snapshot.h"
 
-#include <cassert>
+#include <xxhash.h>
+
+#include <array>
 #include <stdexcept>
 
 #include "emu/snapshot_sections.h"
@@ -8,12 +10,22 @@
 
 namespace understudy::emu {
 
+namespace {
+
+std::array<uint64_t, 2> hash_of(std::span<const uint8_t> bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(bytes.data(), bytes.size());
+  return {hash.low64, hash.high64};
+}
+
+}  // namespace
+
 MemorySnapshot SnapshotKeeper::take() {
   MemorySnapshot snapshot;
   snapshot.icount_ = machine_.icount();
   StateWriter writer;
   machine_.visit_state(writer);
   snapshot.archive_ = snapshot::compress(writer.finish());
+  snapshot.archive_.shrink_to_fit();
   bytes_added_ = snapshot.archive_.size();
   pages_added_ = 0;
   const auto& stores = machine_.stores();
@@ -32,8 +44,8 @@ MemorySnapshot SnapshotKeeper::take() {
       const bool base = stores[i]->is_base(page);
       if (base && found == map.end()) return;
       if (index != open_index) {
-        open = found == map.end() ? std::make_shared<MemorySnapshot::Chunk>()
-                                  : std::make_shared<MemorySnapshot::Chunk>(*found->second);
+        open = std::make_shared<MemorySnapshot::Chunk>(bytes_);
+        if (found != map.end()) open->pages = found->second->pages;
         map[index] = open;
         open_index = index;
       }
@@ -43,15 +55,21 @@ MemorySnapshot SnapshotKeeper::take() {
         return;
       }
       stores[i]->read_page(page, std::span<uint8_t, PagedStore::kPageBytes>(bytes));
-      auto packed = snapshot::compress(bytes);
       // Noted, but the same as it was.
-      if (slot != nullptr && *slot == packed) return;
+      const std::array<uint64_t, 2> hash = hash_of(bytes);
+      if (slot != nullptr && slot->hash == hash) return;
+      auto packed = snapshot::compress(bytes);
       packed.shrink_to_fit();
-      bytes_added_ += packed.size();
+      const uint64_t size = packed.size() + sizeof(MemorySnapshot::Page);
+      bytes_added_ += size;
       ++pages_added_;
-      slot = std::make_shared<const MemorySnapshot::Page>(std::move(packed));
+      slot.reset(new MemorySnapshot::Page{hash, std::move(packed), {bytes_, size}});
     });
   }
+  uint64_t maps = 0;
+  for (const MemorySnapshot::PageMap& map : snapshot.stores_) maps += map.size();
+  constexpr uint64_t kMapNode = 64;
+  snapshot.counted_ = std::make_shared<MemorySnapshot::Counted>(bytes_, snapshot.archive_.size() + maps * kMapNode);
   remember(snapshot);
   return snapshot;
 }
@@ -62,7 +80,7 @@ void SnapshotKeeper::restore(const MemorySnapshot& snapshot) {
   last_.resize(stores.size());
   marks_.resize(stores.size(), ChangeMap::kBeginning);
   std::vector<uint8_t> bytes(PagedStore::kPageBytes);
-  static const MemorySnapshot::Chunk kBase{};
+  static const MemorySnapshot::Chunk kBase(std::make_shared<uint64_t>(0));
   auto chunk_of = [](const MemorySnapshot::PageMap& map, uint64_t index) -> const MemorySnapshot::Chunk& {
     const auto found = map.find(index);
     return found == map.end() ? kBase : *found->second;
@@ -72,7 +90,7 @@ void SnapshotKeeper::restore(const MemorySnapshot& snapshot) {
     auto put = [&](uint64_t page) {
       const auto& slot = chunk_of(wanted, page / MemorySnapshot::kChunkPages).pages[page % MemorySnapshot::kChunkPages];
       if (slot == nullptr) return stores[i]->make_base(page);
-      if (!snapshot::decompress(*slot, bytes)) throw std::logic_error("memory snapshot: a page does not unpack");
+      if (!snapshot::decompress(slot->packed, bytes)) throw std::logic_error("memory snapshot: a page does not unpack");
       stores[i]->write_page(page, std::span<const uint8_t, PagedStore::kPageBytes>(bytes));
     };
     // What the machine did since, and what sets the two snapshots apart.
@@ -91,7 +109,7 @@ void SnapshotKeeper::restore(const MemorySnapshot& snapshot) {
   if (!snapshot::decompress_at_most(snapshot.archive_, snapshot::kMaxArchive, archive))
     throw std::logic_error("memory snapshot: the state does not unpack");
   StateReader reader(archive);
-  machine_.visit_state(reader);
+  machine_.load_state(reader);
   reader.finish();
   remember(snapshot);
 }

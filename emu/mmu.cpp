@@ -50,7 +50,14 @@ bool Mmu::fill(uint64_t linear_page, Access access, const LinearRange& running, 
   if (stores_to_ram && watched_[physical / kPageSize]) table_changes();
   watch_tables(t, stores_to_ram ? physical & kPageMask : kNoPage);
   if (memory_.is_ram(physical)) {
+    const AccessWatch& watch = memory_.watch();
+    const bool reads = watch.on() && watch.wants_page(linear_page, physical & kPageMask, false);
+    const bool writes = watch.on() && watch.wants_page(linear_page, physical & kPageMask, true);
+    if ((access == Access::read && reads) || (access == Access::write && writes))
+      return fill_watched(linear_page, physical, access, t, out);
     if (!fill_ram(physical, access, t, running, out)) return false;
+    if (reads) out.perms = static_cast<uc_prot>(out.perms & ~UC_PROT_READ);
+    if (writes) out.perms = static_cast<uc_prot>(out.perms & ~UC_PROT_WRITE);
     if (out.perms & UC_PROT_WRITE) granted_write(physical & kPageMask, linear_page);
     return true;
   }
@@ -81,7 +88,7 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
   if (access == Access::fetch) {
     if (state == State::writable) {
       ++statistics_.to_code;
-      engine_.forbid_writes(page);
+      forbid_writes(page);
     }
     if (state != State::mixed) state = State::code;
   } else if (access == Access::write) {
@@ -133,6 +140,65 @@ bool Mmu::fill_ram(uint64_t physical, Access access, const Translation& t, const
       out.perms = protection(true, write, false);
   }
   return true;
+}
+
+bool Mmu::fill_watched(uint64_t linear_page, uint64_t physical, Access access, const Translation& t,
+                       uc_tlb_entry& out) {
+  const uint64_t page = physical & kPageMask;
+  State& state = states_[page / kPageSize];
+  const bool write = access == Access::write || t.writable;
+  if (!io_allowed_ && (watched_alone_ || state == State::code || state == State::mixed)) {
+    ++statistics_.watched_alone;
+    return refuse(Refusal::io, access, linear_page, 0);
+  }
+  // For the stores that come as long as the TLB has the entry, the page must not turn to code unseen.
+  if (io_allowed_)
+    io_pages_.push_back(linear_page);
+  else if (write)
+    state = State::writable;
+  if (watched_slots_.size() >= engine_map::kWatchedSlots) {
+    watched_slots_.clear();
+    engine_.flush_tlb();
+  }
+  size_t slot = 0;
+  while (slot < watched_slots_.size() &&
+         (watched_slots_[slot].linear_page != linear_page || watched_slots_[slot].physical_page != page))
+    ++slot;
+  if (slot == watched_slots_.size()) watched_slots_.push_back({linear_page, page});
+  out.paddr = engine_map::kWatched + slot * kPageSize + (physical & ~kPageMask);
+  out.perms = protection(true, write, false);
+  return true;
+}
+
+uint64_t Mmu::watched_read(uint64_t offset, unsigned size) {
+  const WatchedPage& page = watched_slots_[offset / kPageSize];
+  const uint64_t in_page = offset % kPageSize;
+  memory_.watch().touched(AccessWatch::Who::instruction, false, page.linear_page + in_page,
+                          page.physical_page + in_page, size);
+  uint64_t value = 0;
+  memory_.get(page.physical_page + in_page, {reinterpret_cast<uint8_t*>(&value), size});
+  return value;
+}
+
+void Mmu::watched_write(uint64_t offset, unsigned size, uint64_t value) {
+  const WatchedPage& page = watched_slots_[offset / kPageSize];
+  const uint64_t in_page = offset % kPageSize;
+  memory_.watch().touched(AccessWatch::Who::instruction, true, page.linear_page + in_page, page.physical_page + in_page,
+                          size);
+  memory_.put(page.physical_page + in_page, {reinterpret_cast<const uint8_t*>(&value), size});
+}
+
+void Mmu::watch_changed(bool alone) {
+  watched_alone_ = alone;
+  watched_slots_.clear();
+  engine_.flush_tlb();
+}
+
+void Mmu::forbid_writes(uint64_t physical_page) {
+  engine_.forbid_writes(physical_page);
+  for (size_t slot = 0; slot < watched_slots_.size(); ++slot)
+    if (watched_slots_[slot].physical_page == physical_page)
+      engine_.forbid_writes(engine_map::kWatched + slot * kPageSize);
 }
 
 Translation Mmu::walk_and_mark(uint64_t linear, Access access, bool user) {
@@ -228,7 +294,7 @@ void Mmu::note_code(uint64_t linear) {
   if (!t.ok || !memory_.is_ram(physical)) return;
   State& state = states_[physical / kPageSize];
   if (state == State::mixed) return;
-  if (state == State::writable) engine_.forbid_writes(physical & kPageMask);
+  if (state == State::writable) forbid_writes(physical & kPageMask);
   state = State::code;
 }
 
@@ -292,7 +358,9 @@ void Mmu::read(uint64_t linear, void* to, size_t size) {
   auto* bytes = static_cast<uint8_t*>(to);
   while (size > 0) {
     const size_t in_page = std::min<size_t>(size, kPageSize - (linear & ~kPageMask));
-    memory_.dma_read(translate(linear, Access::read), {bytes, in_page});
+    const uint64_t physical = translate(linear, Access::read);
+    if (memory_.watch().on()) memory_.watch().touched(AccessWatch::Who::cpu, false, wrap(linear), physical, in_page);
+    memory_.get(physical, {bytes, in_page});
     linear += in_page;
     bytes += in_page;
     size -= in_page;
@@ -304,21 +372,30 @@ void Mmu::write(uint64_t linear, const void* from, size_t size) {
   const size_t in_first = std::min<size_t>(size, kPageSize - (linear & ~kPageMask));
   const uint64_t first = translate(linear, Access::write);
   const uint64_t second = in_first < size ? translate(linear + in_first, Access::write) : 0;
-  memory_.store(first, {bytes, in_first});
-  if (in_first < size) memory_.store(second, {bytes + in_first, size - in_first});
+  const AccessWatch& watch = memory_.watch();
+  if (watch.on()) watch.touched(AccessWatch::Who::cpu, true, wrap(linear), first, in_first);
+  memory_.put(first, {bytes, in_first});
+  if (in_first == size) return;
+  if (watch.on()) watch.touched(AccessWatch::Who::cpu, true, wrap(linear + in_first), second, size - in_first);
+  memory_.put(second, {bytes + in_first, size - in_first});
 }
 
 void Mmu::reset() {
   std::fill(states_.begin(), states_.end(), State::untouched);
   std::fill(turns_.begin(), turns_.end(), uint8_t{0});
   mixed_pages_.clear();
-  table_changes();
+  own_store_page_ = kNoPage;
+  engine_.drop_all_code();
+  registers_changed();
+}
+
+void Mmu::registers_changed() {
+  end_own_store();
   io_pages_.clear();
   io_allowed_ = false;
-  own_store_page_ = kNoPage;
   refused_ = {};
-  engine_.drop_all_code();
-  engine_.flush_tlb();
+  watched_slots_.clear();
+  table_changes();
 }
 
 }  // namespace understudy::emu

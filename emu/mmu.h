@@ -28,9 +28,11 @@ namespace understudy::emu {
 
 // Physical addresses that the guest cannot name (it has 36 bits), where the engine finds what is not RAM.
 namespace engine_map {
-constexpr uint64_t kNothing = 1ull << 37;         // I/O page: reads ones, drops writes
-constexpr uint64_t kOpenBus = 2ull << 37;         // memory page full of ones: fetches from nothing
-constexpr uint64_t kRomWindow = 3ull << 37;       // I/O: the ROM for accesses that write
+constexpr uint64_t kNothing = 1ull << 37;    // I/O page: reads ones, drops writes
+constexpr uint64_t kOpenBus = 2ull << 37;    // memory page full of ones: fetches from nothing
+constexpr uint64_t kRomWindow = 3ull << 37;  // I/O: the ROM for accesses that write
+constexpr uint64_t kWatched = 4ull << 37;    // I/O: RAM whose accesses are looked at, a page a slot
+constexpr uint64_t kWatchedSlots = 1024;
 constexpr uint64_t kCodeAlias = 0x00f0ull << 48;  // linear, non-canonical: names a physical page to drop_code()
 }  // namespace engine_map
 
@@ -40,7 +42,7 @@ enum class Refusal : uint8_t {
   none,
   page_fault,
   non_canonical,
-  io,        // not memory: to be run as an instruction on its own
+  io,        // not memory, or watched: to be run as an instruction on its own
   own_page,  // a store to the page that the running block is translated from
 };
 
@@ -74,6 +76,12 @@ class Mmu : public LinearMemory {
   void begin_own_store(uint64_t physical_page) { own_store_page_ = physical_page; }
   void end_own_store();
 
+  // Accesses to watched pages come as I/O, to these. Between runs: the watch is another. With `alone`, an instruction
+  // that may touch a watched byte is run as a block of its own; else blocks stay whole wherever no code is stored to.
+  uint64_t watched_read(uint64_t offset, unsigned size);
+  void watched_write(uint64_t offset, unsigned size, uint64_t value);
+  void watch_changed(bool alone);
+
   void make_mixed(uint64_t physical_page);
   // Between runs: mixed pages start afresh, since what was code beside data may be plain code by now.
   void retry_mixed_pages();
@@ -93,15 +101,21 @@ class Mmu : public LinearMemory {
 
   // Forgets all page states and translated code (reset, snapshot load).
   void reset();
+  // Forgets what was read from page tables and what is under way: registers and RAM are others, but all changes of RAM
+  // went through PhysicalMemory, so that page states and translated code are still true.
+  void registers_changed();
 
   struct Statistics {
-    uint64_t fills = 0, to_code = 0, to_writable = 0, to_mixed = 0, host_writes_to_code = 0, table_changes = 0;
+    uint64_t fills = 0, to_code = 0, to_writable = 0, to_mixed = 0, host_writes_to_code = 0, table_changes = 0,
+             watched_alone = 0;
   };
   const Statistics& statistics() const { return statistics_; }
 
  private:
   enum class State : uint8_t { untouched, writable, code, mixed };
   bool fill_ram(uint64_t physical, Access access, const Translation& t, const LinearRange& running, uc_tlb_entry& out);
+  bool fill_watched(uint64_t linear_page, uint64_t physical, Access access, const Translation& t, uc_tlb_entry& out);
+  void forbid_writes(uint64_t physical_page);
   bool refuse(Refusal why, Access access, uint64_t linear_page, uint32_t error_code);
   bool runs_on(const LinearRange& running, uint64_t physical_page);
   void drop_code(uint64_t physical_page);
@@ -135,6 +149,11 @@ class Mmu : public LinearMemory {
   uint64_t own_store_page_ = kNoPage;
   std::vector<uint64_t> io_pages_;
   std::vector<uint32_t> mixed_pages_;
+  struct WatchedPage {
+    uint64_t linear_page, physical_page;
+  };
+  std::vector<WatchedPage> watched_slots_;  // what the engine's TLB may have at kWatched
+  bool watched_alone_ = false;
   Refused refused_;
   Statistics statistics_;
 };

@@ -58,6 +58,11 @@ uint64_t PhysicalMemory::load64(uint64_t address) const {
 }
 
 void PhysicalMemory::store(uint64_t address, std::span<const uint8_t> from) {
+  if (watch_.on()) watch_.touched(AccessWatch::Who::cpu, true, AccessWatch::kUnknown, address, from.size());
+  put(address, from);
+}
+
+void PhysicalMemory::put(uint64_t address, std::span<const uint8_t> from) {
   while (!from.empty() && is_ram(address)) {
     const size_t in_page = std::min<size_t>(from.size(), kPageSize - (address & ~kPageMask));
     if (on_write_) on_write_(address & kPageMask);
@@ -68,7 +73,7 @@ void PhysicalMemory::store(uint64_t address, std::span<const uint8_t> from) {
   }
 }
 
-void PhysicalMemory::dma_read(uint64_t address, std::span<uint8_t> to) {
+void PhysicalMemory::get(uint64_t address, std::span<uint8_t> to) const {
   while (!to.empty()) {
     const size_t in_page = std::min<size_t>(to.size(), kPageSize - (address & ~kPageMask));
     if (const uint8_t* bytes = bytes_at(address))
@@ -78,6 +83,16 @@ void PhysicalMemory::dma_read(uint64_t address, std::span<uint8_t> to) {
     address += in_page;
     to = to.subspan(in_page);
   }
+}
+
+void PhysicalMemory::dma_read(uint64_t address, std::span<uint8_t> to) {
+  if (watch_.on()) watch_.touched(AccessWatch::Who::device, false, AccessWatch::kUnknown, address, to.size());
+  get(address, to);
+}
+
+void PhysicalMemory::dma_write(uint64_t address, std::span<const uint8_t> from) {
+  if (watch_.on()) watch_.touched(AccessWatch::Who::device, true, AccessWatch::kUnknown, address, from.size());
+  put(address, from);
 }
 
 void PhysicalMemory::clear() {
@@ -90,7 +105,7 @@ void PhysicalMemory::read_page(uint64_t page, std::span<uint8_t, kPageBytes> to)
 }
 
 void PhysicalMemory::write_page(uint64_t page, std::span<const uint8_t, kPageBytes> from) {
-  store(page * kPageSize, from);
+  put(page * kPageSize, from);
 }
 
 bool PhysicalMemory::is_base(uint64_t page) {
@@ -100,7 +115,7 @@ bool PhysicalMemory::is_base(uint64_t page) {
 
 void PhysicalMemory::make_base(uint64_t page) {
   static const std::array<uint8_t, kPageSize> zeros{};
-  if (!is_base(page)) store(page * kPageSize, zeros);
+  if (!is_base(page)) put(page * kPageSize, zeros);
 }
 
 void PhysicalMemory::for_each_changed(ChangeMap::Mark since, const std::function<void(uint64_t page)>& call) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <span>
 
+#include "emu/access_watch.h"
 #include "emu/dma.h"
 #include "emu/paged_store.h"
 
@@ -44,11 +45,18 @@ class PhysicalMemory : public DmaMemory, public PagedStore {
   // Little-endian words for the page walk: all ones where there is nothing. Naturally aligned.
   uint32_t load32(uint64_t address) const;
   uint64_t load64(uint64_t address) const;
-  // Writes to RAM by the CPU's own microcode (accessed bits, frames) and by devices. Announced to on_write.
+  // Writes to RAM by the CPU's own microcode (accessed bits, frames). Announced to on_write.
   void store(uint64_t address, std::span<const uint8_t> from);
+  // The same for who is not part of the machine, or has told watch() itself.
+  void put(uint64_t address, std::span<const uint8_t> from);
+  // All ones where there is nothing.
+  void get(uint64_t address, std::span<uint8_t> to) const;
 
   void dma_read(uint64_t address, std::span<uint8_t> to) override;
-  void dma_write(uint64_t address, std::span<const uint8_t> from) override { store(address, from); }
+  void dma_write(uint64_t address, std::span<const uint8_t> from) override;
+
+  // What somebody wants to hear of.
+  AccessWatch& watch() { return watch_; }
 
   // Called before the bytes of a RAM page change from outside of the CPU's stores, with the page's address.
   void on_write(std::function<void(uint64_t page_address)> callback) { on_write_ = std::move(callback); }
@@ -74,6 +82,7 @@ class PhysicalMemory : public DmaMemory, public PagedStore {
   uint8_t* ram_;
   std::span<uint8_t> rom_;
   ChangeMap changes_;
+  AccessWatch watch_;
   std::function<void(uint64_t)> on_write_;
 };
 

@@ -139,9 +139,11 @@ uint64_t read_sections(const std::string& path, const std::function<void(const S
   return expected;
 }
 
+// Contexts cost more than a page does.
 std::vector<uint8_t> compress(std::span<const uint8_t> data) {
+  thread_local const std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> context(ZSTD_createCCtx(), ZSTD_freeCCtx);
   std::vector<uint8_t> out(ZSTD_compressBound(data.size()));
-  const size_t done = ZSTD_compress(out.data(), out.size(), data.data(), data.size(), kCompression);
+  const size_t done = ZSTD_compressCCtx(context.get(), out.data(), out.size(), data.data(), data.size(), kCompression);
   if (ZSTD_isError(done)) throw SnapshotError(fmt::format("snapshot: zstd: {}", ZSTD_getErrorName(done)));
   out.resize(done);
   return out;
@@ -149,7 +151,8 @@ std::vector<uint8_t> compress(std::span<const uint8_t> data) {
 
 bool decompress(std::span<const uint8_t> from, std::span<uint8_t> to) {
   if (to.empty()) return from.empty();
-  const size_t done = ZSTD_decompress(to.data(), to.size(), from.data(), from.size());
+  thread_local const std::unique_ptr<ZSTD_DCtx, size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(), ZSTD_freeDCtx);
+  const size_t done = ZSTD_decompressDCtx(context.get(), to.data(), to.size(), from.data(), from.size());
   return !ZSTD_isError(done) && done == to.size();
 }
 

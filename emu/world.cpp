@@ -52,7 +52,9 @@ bool World::take(Input& input) {
 void World::deliver(const Input& input) {
   const Channel& c = channels_.at(input.channel);
   if (c.observer) c.observer(input.payload);
+  delivering_ = input.channel;
   if (c.handler) c.handler(input.payload);
+  delivering_.reset();
 }
 
 void World::emit(ChannelId channel, std::span<const uint8_t> payload) {

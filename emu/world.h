@@ -59,6 +59,8 @@ class World {
   bool take(Input& input);
   // Hands an input to its device.
   void deliver(const Input& input);
+  // The channel whose input its device is taking.
+  std::optional<ChannelId> delivering() const { return delivering_; }
 
   // --- a device's side
   void emit(ChannelId channel, std::span<const uint8_t> payload);
@@ -73,6 +75,7 @@ class World {
     OutputSink observer;
   };
   std::vector<Channel> channels_;
+  std::optional<ChannelId> delivering_;
   std::mutex mutex_;
   std::deque<Input> queue_;
   std::atomic<bool> pending_{false};

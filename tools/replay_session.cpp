@@ -84,6 +84,11 @@ void ReplaySession::start_near(uint64_t icount) {
   if (nearest != nullptr && nearest->icount > machine().icount()) enter(*nearest);
 }
 
+void ReplaySession::go_to_recorded(uint64_t icount) {
+  for (const ftlog::LogEntry& snapshot : snapshots_)
+    if (snapshot.icount == icount) return enter(snapshot);
+}
+
 std::vector<uint64_t> ReplaySession::recorded_snapshots() const {
   std::vector<uint64_t> icounts;
   for (const ftlog::LogEntry& snapshot : snapshots_) icounts.push_back(snapshot.icount);
@@ -104,6 +109,8 @@ void ReplaySession::enter(const ftlog::LogEntry& at) {
     throw UsageError(
         fmt::format("{}: a snapshot of instruction {}, where the log says {}", path, machine().icount(), at.icount));
   // What had left by then stands right before the snapshot's entry.
+  replayer_->go_back(
+      {primary::OutputSums(machine().world().channel_count()), {}, {}, at.sequence, replayer_->proofs(), at.icount});
   log_ = ftlog::LogReader(directory_);
   log_.seek_icount(at.icount);
   for (ftlog::LogEntry entry; log_.next(entry) && entry.sequence < at.sequence;)

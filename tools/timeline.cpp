@@ -19,7 +19,7 @@ std::vector<uint8_t> bytes_of(emu::Machine& machine, uint64_t address, uint64_t 
     bytes.resize(machine.cpu().mmu().peek(address, bytes));
     return bytes;
   }
-  machine.memory().dma_read(address, bytes);
+  machine.memory().get(address, bytes);
   return bytes;
 }
 
