@@ -100,15 +100,17 @@ class Terminal:
 
 
 class Guest:
-    """One run of the command. `screen` shows the text screen, `serial` what the first serial line says."""
+    """One run of the command. `screen` shows the text screen, `serial` what the first serial line says. `record` names
+    the folder of a recording that it makes."""
 
-    def __init__(self, *options, paced=False, screen=False, serial=True):
+    def __init__(self, *options, paced=False, screen=False, serial=True, record=None):
         self.folder = tempfile.mkdtemp(prefix="understudy-")
         self.screen, self.serial = Terminal(), Terminal()
         self.result = None
         self._socket = self._terminal = None
         path = os.path.join(self.folder, "serial")
-        command = [COMMAND, "run", *map(str, options), "--paced" if paced else "--unpaced"]
+        command = [COMMAND, *(["record", str(record)] if record else ["run"])]
+        command += [*map(str, options), "--paced" if paced else "--unpaced"]
         command += ["--json", os.path.join(self.folder, "json"), "--serial", f"unix:{path}" if serial else "none"]
         self._errors = open(os.path.join(self.folder, "errors"), "w+")
         ends = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
@@ -155,6 +157,10 @@ class Guest:
     def _said(self):
         self._errors.seek(0)
         return self._errors.read().strip()
+
+    def resident_mib(self):
+        with open(f"/proc/{self._process.pid}/status") as status:
+            return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
 
     def _read(self, seconds):
         """Takes what came; False when both ends are closed."""

@@ -97,7 +97,8 @@ class ToyMachine {
 // A machine that is being recorded; the log is read back as entries.
 class ToyRecording {
  public:
-  explicit ToyRecording(Guest guest, uint64_t digest_every_ns = 5'000'000) : toy(guest), writer_(dir_.path(), "toy\n") {
+  explicit ToyRecording(Guest guest, uint64_t digest_every_ns = 5'000'000, const ftlog::LogOptions& log = {})
+      : toy(guest), writer_(dir_.path(), "toy\n", log) {
     primary::RecorderOptions options;
     options.digest_every_ns = digest_every_ns;
     recorder.emplace(toy.machine(), writer_, ftlog::Start{}, options);
@@ -123,6 +124,7 @@ class ToyRecording {
     icount = toy.machine().icount();
     return entries();
   }
+  uint64_t log_bytes() const { return writer_.bytes_written(); }
   std::vector<ftlog::LogEntry> entries() {
     writer_.flush();
     std::vector<ftlog::LogEntry> all;

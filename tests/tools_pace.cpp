@@ -6,6 +6,7 @@
 
 #include "tests/replay_rig.h"
 #include "tools/pace.h"
+#include "tools/record_session.h"
 
 using namespace understudy;
 using namespace understudy::test;
@@ -52,7 +53,8 @@ struct FakeHost {
 
 struct PacedMachine {
   // With or without a log of it.
-  explicit PacedMachine(Guest guest, bool recorded = false) : host(make(guest, recorded)) {
+  explicit PacedMachine(Guest guest, bool recorded = false, uint64_t digest_every_ns = 5 * kMs)
+      : host(make(guest, recorded, digest_every_ns)) {
     pace.emplace(machine(), host.clock(), [this](uint64_t rate) {
       rates.push_back(rate);
       if (recording)
@@ -92,9 +94,9 @@ struct PacedMachine {
   int64_t most_behind = 0, most_ahead = 0;
 
  private:
-  emu::Machine& make(Guest guest, bool recorded) {
+  emu::Machine& make(Guest guest, bool recorded, uint64_t digest_every_ns) {
     if (recorded)
-      recording.emplace(guest);
+      recording.emplace(guest, digest_every_ns, tools::log_options({}, true));
     else
       plain.emplace(guest);
     return machine();
@@ -195,6 +197,16 @@ TEST_CASE("An idle guest's clock follows the host's with no change of rate at al
   paced.run(100 * kMs);
   CHECK(std::abs(paced.behind()) < static_cast<int64_t>(kMs));
   CHECK(paced.rates.empty());
+}
+
+TEST_CASE("An idle guest at a thousand timer interrupts a second leaves less than 2 kbit/s in its log") {
+  PacedMachine paced(Guest::sleeps, true, kSecond);
+  paced.run(2 * kSecond);
+  const uint64_t before = paced.recording->log_bytes();
+  paced.run(60 * kSecond);
+  const uint64_t bits = 8 * (paced.recording->log_bytes() - before) / 60;
+  CHECK(bits < 1200);
+  CHECK(bits > 100);
 }
 
 TEST_CASE("A guest that spends its time in ports stays no further ahead than any other") {

@@ -96,14 +96,18 @@ void add_record_options(CLI::App& command, RecordOptions& o) {
       ->capture_default_str();
 }
 
+ftlog::LogOptions log_options(const RecordOptions& options, bool paced) {
+  ftlog::LogOptions log;
+  log.sync = options.sync;
+  // A block costs its header: an idle guest is to leave few of them.
+  if (paced) log.flush_interval_ns = 1'000'000'000;
+  return log;
+}
+
 int record_run(MachineSetup& setup, const RunOptions& run, bool paced, int64_t rtc_start_s,
                const RecordOptions& options) {
   ftlog::Recording recording = ftlog::Recording::create(options.directory);
-  ftlog::LogOptions log_options;
-  log_options.sync = options.sync;
-  // A block costs its header: an idle guest is to leave few of them.
-  if (paced) log_options.flush_interval_ns = 1'000'000'000;
-  ftlog::LogWriter log(recording.directory(), setup.description().to_text(), log_options);
+  ftlog::LogWriter log(recording.directory(), setup.description().to_text(), log_options(options, paced));
   primary::RecorderOptions recorder_options;
   recorder_options.digest_every_ns = static_cast<uint64_t>(options.digest_every_s * 1e9);
   const ftlog::Start start{rtc_start_s, paced ? ftlog::Pacing::paced : ftlog::Pacing::unpaced,

@@ -20,6 +20,9 @@ struct RecordOptions {
 
 void add_record_options(CLI::App& command, RecordOptions& options);
 
+// How its log is written.
+ftlog::LogOptions log_options(const RecordOptions& options, bool paced);
+
 // Runs the machine from where it is; one that is past power-on begins its recording with a snapshot. Returns the exit
 // code. Throws RecordingError, LogError, and what a run throws.
 int record_run(MachineSetup& setup, const RunOptions& run, bool paced, int64_t rtc_start_s,
