@@ -9,6 +9,7 @@
 
 #include "emu/memory_writes.h"
 #include "emu/segment_load.h"
+#include "emu/x87_functions.h"
 
 namespace understudy::emu {
 
@@ -171,6 +172,7 @@ Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
   if (i.map != 0) return Intercept::none;
   if (is_port_io(i)) return ports_are_checked(cpu) ? Intercept::port_check : Intercept::none;
   if (i.opcode == 0xf1) return Intercept::icebp;  // the engine takes it for its own breakpoint and never comes back
+  if (i.opcode == 0xd9 && !i.memory && is_x87_function(i.reg, i.rm)) return Intercept::x87_function;
   if (i.opcode == 0x9b || (i.opcode >= 0xd8 && i.opcode <= 0xdf)) return fp_access(i);
   const bool segmented = !in_real_mode(cpu) && !in_long_mode(cpu) && !in_v86(cpu);
   if (!segmented) return Intercept::none;

@@ -36,7 +36,8 @@ enum class Intercept : uint8_t {
   iret,
   icebp,
   fp_read,
-  fp_load
+  fp_load,
+  x87_function
 };
 
 struct BlockRecord {

@@ -11,6 +11,7 @@
 #include "emu/segment_load.h"
 #include "emu/system_calls.h"
 #include "emu/task_switch.h"
+#include "emu/x87_functions.h"
 
 namespace understudy::emu {
 
@@ -281,6 +282,11 @@ bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
         ++icount_;
         deliver({EventKind::icebp, kVectorDb, 0, cpu.eip + opcode.length, cpu.eip});
         look_up_again(~0u);
+        return true;
+      case Intercept::x87_function:
+        if (cpu.hflags & (hflags::kEm | hflags::kTs)) break;  // the engine raises #NM
+        execute_x87_function(cpu, opcode.modrm_reg, opcode.modrm_rm);
+        retire();
         return true;
       case Intercept::fp_read:
         publish_fp_flags(cpu);

@@ -39,4 +39,6 @@ void absorb_fp_flags(EngineCpu& cpu) {
   cpu.sse_status[kFlushToZero] = cpu.mxcsr & kMxcsrFlushToZero ? 1 : 0;
 }
 
+void raise_x87_flags(EngineCpu& cpu, uint8_t flags) { cpu.fp_status[kFlags] |= flags & kReported; }
+
 }  // namespace understudy::emu

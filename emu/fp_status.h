@@ -11,5 +11,7 @@ namespace understudy::emu {
 void publish_fp_flags(EngineCpu& cpu);
 // After one that replaced them. Changes nothing when they are as published.
 void absorb_fp_flags(EngineCpu& cpu);
+// What an x87 instruction of ours reports, as the engine's arithmetic does: bits of the status word.
+void raise_x87_flags(EngineCpu& cpu, uint8_t flags);
 
 }  // namespace understudy::emu
