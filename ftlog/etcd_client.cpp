@@ -103,7 +103,7 @@ Json EtcdClient::post(const std::string& url, const std::string& body, milliseco
   if (code != CURLE_OK) throw BadReply(::curl_easy_strerror(code));
   long status = 0;
   ::curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-  const Json json = Json::parse(reply, nullptr, false);
+  Json json = Json::parse(reply, nullptr, false);
   if (status == 200) {
     if (!json.is_object()) throw BadReply("not an answer of etcd: no JSON object");
     return json;
