@@ -152,7 +152,7 @@ CurveKeyPair generate_keys() {
 bool is_curve_key(std::string_view text) {
   if (text.size() != kKeyLength || text.find_first_not_of(kZ85) != std::string_view::npos) return false;
   // Five characters can say more than four bytes hold.
-  std::array<uint8_t, 32> bytes;
+  std::array<uint8_t, 32> bytes{};
   return ::zmq_z85_decode(bytes.data(), std::string(text).c_str()) != nullptr;
 }
 
@@ -160,7 +160,7 @@ KeyFiles write_key_files(const std::string& directory, const std::string& name, 
   if (name.empty() || name.find('/') != std::string::npos || name[0] == '.')
     throw KeyError(fmt::format("'{}' cannot name a key: want a file's name, without a folder", name));
   const std::string base = (directory.empty() ? "" : directory + "/") + name;
-  const KeyFiles files{base + ".secret", base + ".public"};
+  KeyFiles files{base + ".secret", base + ".public"};
   if (::access(files.public_file.c_str(), F_OK) == 0) fail(files.public_file, "exists already");
   write_new(files.secret_file, 0600,
             fmt::format("# Keep this file to yourself.\n{}\npublic {}\nsecret {}\n", kSecretTitle, keys.public_key,

@@ -40,6 +40,8 @@ template <class... Handlers>
 struct Overloaded : Handlers... {
   using Handlers::operator()...;
 };
+template <class... Handlers>
+Overloaded(Handlers...) -> Overloaded<Handlers...>;
 
 }  // namespace
 
@@ -394,7 +396,7 @@ void HubLink::note_delivered(uint64_t offset) {
 }
 
 void HubLink::offer_console() {
-  std::array<uint8_t, kOffer> bytes;
+  std::array<uint8_t, kOffer> bytes{};
   while (true) {
     std::unique_lock lock(mutex_);
     const size_t count = std::min(bytes.size(), input_.size());

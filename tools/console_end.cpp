@@ -88,7 +88,7 @@ std::vector<uint8_t> ConsoleEnd::serve(size_t room) {
     hang_up();
   }
   if (in_ < 0 || room == 0 || !is_ready(in_, POLLIN)) return {};
-  std::array<uint8_t, 4096> bytes;
+  std::array<uint8_t, 4096> bytes{};
   const ssize_t got = ::read(in_, bytes.data(), std::min(room, bytes.size()));
   if (got > 0) {
     counts_.bytes_in += static_cast<uint64_t>(got);

@@ -75,7 +75,7 @@ HubJournal::~HubJournal() {
 }
 
 void HubJournal::read_back() {
-  std::array<char, 16384> chunk;
+  std::array<char, 16384> chunk{};
   std::string line;
   uint64_t number = 1;
   off_t whole = 0;  // up to the end of the last whole line

@@ -85,7 +85,7 @@ void Terminal::read_input() {
     if (::poll(ready, 2, -1) < 0 && errno != EINTR) return;
     if (ready[1].revents != 0) return;
     if (ready[0].revents == 0) continue;
-    std::array<uint8_t, 256> bytes;
+    std::array<uint8_t, 256> bytes{};
     const ssize_t got = ::read(STDIN_FILENO, bytes.data(), bytes.size());
     if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
     if (got <= 0) return;
