@@ -74,6 +74,11 @@ void Machine::ask_to_stop() {
   if (asked_ == MachineStop::limit) stop_with(MachineStop::asked);
 }
 
+void Machine::return_within(uint64_t instructions) {
+  return_at_ = cpu_.executing_icount() + instructions;
+  cpu_.shorten(*return_at_);
+}
+
 void Machine::skip_idle(uint64_t to_ns) {
   const uint64_t from_ns = now_ns();
   time_.skip_to(cpu_.icount(), std::min(to_ns, events_.next_due()));
@@ -87,6 +92,12 @@ void Machine::deliver(const Input& input) {
 }
 
 MachineStop Machine::run(uint64_t until_icount, Idle idle, uint64_t until_ns) {
+  const MachineStop stop = run_on(until_icount, idle, until_ns);
+  return_at_.reset();
+  return stop;
+}
+
+MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns) {
   while (true) {
     events_.run_due(now_ns());
     if (asked_ != MachineStop::limit) return std::exchange(asked_, MachineStop::limit);
@@ -100,16 +111,19 @@ MachineStop Machine::run(uint64_t until_icount, Idle idle, uint64_t until_ns) {
       skip_idle(until_ns);
       continue;
     }
+    if (return_at_ && cpu_.icount() >= *return_at_) return MachineStop::limit;
 
     if (now_ns() >= pause_ns_ && !cpu_.halted()) return MachineStop::limit;
     const uint64_t due = cpu_.halted() ? events_.next_due() : std::min(events_.next_due(), pause_ns_);
-    switch (cpu_.run(std::min(until_icount, time_.icount_at(due)))) {
+    const uint64_t until = std::min(until_icount, return_at_.value_or(until_icount));
+    switch (cpu_.run(std::min(until, time_.icount_at(due)))) {
       case CpuStop::triple_fault:
         return MachineStop::reset;
       case CpuStop::halted:
         if (world_.has_input()) break;
         if (!cpu_.wakeable() || events_.next_due() == EventQueue::kNever) return MachineStop::halted;
         if (idle == Idle::report) return MachineStop::idle;
+        if (return_at_) return MachineStop::limit;
         skip_idle(events_.next_due());
         break;
       case CpuStop::limit:

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -72,6 +73,9 @@ class Machine {
   // run() comes back (MachineStop::limit) no later than when the clock of a machine that executes shows `ns`. Not part
   // of the state: it changes nothing but where run() returns.
   void pause_at(uint64_t ns) { pause_ns_ = ns; }
+  // From a sink of World: this run() shall return within so many instructions, or when the CPU halts; it says
+  // MachineStop::limit then.
+  void return_within(uint64_t instructions);
   // Hands an input to its device here and now, as run() does with those of World.
   void deliver(const Input& input);
   // Hears of each input that run() takes, before its device does.
@@ -101,6 +105,7 @@ class Machine {
   Digest digest();
 
  private:
+  MachineStop run_on(uint64_t until_icount, Idle idle, uint64_t until_ns);
   void update_limit();
   PhysicalMemory memory_;
   PortBus ports_;
@@ -116,6 +121,7 @@ class Machine {
   uint64_t pause_ns_ = EventQueue::kNever;
   std::function<void(uint64_t, uint64_t)> idle_observer_;
   MachineStop asked_ = MachineStop::limit;  // limit: nothing asked
+  std::optional<uint64_t> return_at_;
 };
 
 }  // namespace understudy::emu
