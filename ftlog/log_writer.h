@@ -9,6 +9,7 @@
 #include <string>
 
 #include "ftlog/codec.h"
+#include "ftlog/log_sink.h"
 #include "ftlog/segment_writer.h"
 
 namespace understudy::ftlog {
@@ -28,27 +29,27 @@ struct LogOptions {
   uint64_t identity = 0;  // 0: drawn at random, so that blocks of another log of the same machine never fit
 };
 
-class LogWriter {
+class LogWriter : public LogSink {
  public:
   // The directory exists and holds no log. `description` says what the machine is made of, in lines key=value; it is
   // at the head of every segment. Throws LogError, or std::invalid_argument for a description that is too long.
   LogWriter(std::string directory, std::string description, const LogOptions& options = {});
 
   // Writes what was gathered, if it can.
-  ~LogWriter();
+  ~LogWriter() override;
   LogWriter(const LogWriter&) = delete;
   LogWriter& operator=(const LogWriter&) = delete;
 
   // Returns the entry's sequence. Throws std::invalid_argument as Encoder does, and LogError when writing fails: then
   // the log is readable up to what was written, and this writer refuses everything more. An End closes the log: it is
   // written at once and nothing may follow.
-  uint64_t append(uint64_t icount, uint64_t virtual_ns, const Payload& payload);
+  uint64_t append(uint64_t icount, uint64_t virtual_ns, const Payload& payload) override;
   void flush();
   // Also makes everything durable before it returns.
   void sync();
   // Flushes what is due, and starts a sync that is due on a thread of its own: the disk may take its time. `host_ns` is
   // any clock that does not go backwards. Reports what became of earlier syncs, as settle() does.
-  void tick(uint64_t host_ns);
+  void tick(uint64_t host_ns) override;
   // Waits for a sync that is under way.
   void settle();
 
