@@ -138,11 +138,17 @@ ReplayStop Replayer::run(uint64_t until_icount) {
   }
 }
 
+ReplayStop Replayer::run_to(uint64_t icount, uint64_t virtual_ns) {
+  if (divergence_) return ReplayStop::diverged;
+  return go_to(icount, virtual_ns).value_or(ReplayStop::limit);
+}
+
 std::optional<ReplayStop> Replayer::apply(const ftlog::LogEntry& entry) {
   if (const auto* input = std::get_if<ftlog::Input>(&entry.payload)) {
     if (input->channel >= sums_.size())
       return diverge(fmt::format("an input for channel {}, which this machine does not have", input->channel));
     machine_.deliver({input->channel, input->bytes});
+    sums_.add_input(input->channel, input->bytes.size());
   } else if (const auto* clock = std::get_if<ftlog::ClockChange>(&entry.payload)) {
     machine_.time().set_rate(machine_.icount(), clock->ps_per_instruction);
   } else if (std::holds_alternative<ftlog::Reset>(entry.payload)) {

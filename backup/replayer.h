@@ -43,6 +43,12 @@ class Replayer {
   // Runs until icount() == `until_icount` or something else happens. All entries at the count are applied.
   ReplayStop run(uint64_t until_icount);
 
+  // After `starved`: runs on to a point before which nothing more will come. The machine may have stopped by itself on
+  // the way, see stopped().
+  ReplayStop run_to(uint64_t icount, uint64_t virtual_ns);
+  // What the machine stopped with, if the log has not explained it yet.
+  const std::optional<emu::MachineStop>& stopped() const { return stopped_; }
+
   const std::optional<Divergence>& divergence() const { return divergence_; }
   // The entry that ended the log; valid after `ended`.
   const ftlog::End& end() const { return end_; }
@@ -60,6 +66,9 @@ class Replayer {
   };
   Progress progress() const { return {sums_, entry_, stopped_, position_, proofs_, last_proven_icount_}; }
   void go_back(const Progress& progress);
+  // What has left the machine, and come in.
+  const primary::OutputSums& sums() const { return sums_; }
+  void set_sums(primary::OutputSums sums) { sums_ = std::move(sums); }
   // For a machine that begins at a snapshot: what had left on a channel by then.
   void set_output(const ftlog::OutputMark& mark);
   // Called with each entry that has been applied.

@@ -1,13 +1,27 @@
 #include "primary/recorder.h"
 
+#include <utility>
+
 namespace understudy::primary {
 
-Recorder::Recorder(emu::Machine& machine, ftlog::LogWriter& log, const ftlog::Start& start,
+Recorder::Recorder(emu::Machine& machine, ftlog::LogSink& log, const ftlog::Start& start,
                    const RecorderOptions& options)
     : machine_(machine), log_(log), options_(options), sums_(machine.world().channel_count()) {
   append(start);
   append(ftlog::ClockChange{machine_.time().ps_per_instruction()});
-  machine_.observe_inputs([this](const emu::Input& input) { append(ftlog::Input{input.channel, input.payload}); });
+  observe();
+}
+
+Recorder::Recorder(emu::Machine& machine, ftlog::LogSink& log, OutputSums sums, const RecorderOptions& options)
+    : machine_(machine), log_(log), options_(options), sums_(std::move(sums)) {
+  observe();
+}
+
+void Recorder::observe() {
+  machine_.observe_inputs([this](const emu::Input& input) {
+    append(ftlog::Input{input.channel, input.payload});
+    sums_.add_input(input.channel, input.payload.size());
+  });
   machine_.world().observe_outputs(
       [this](emu::ChannelId channel, std::span<const uint8_t> payload) { sums_.add(channel, payload); });
   next_digest_ns_ = machine_.now_ns() + options_.digest_every_ns;
@@ -18,11 +32,19 @@ Recorder::~Recorder() {
   machine_.world().observe_outputs({});
 }
 
-void Recorder::append(const ftlog::Payload& payload) { log_.append(machine_.icount(), machine_.now_ns(), payload); }
+uint64_t Recorder::append(const ftlog::Payload& payload) {
+  return log_.append(machine_.icount(), machine_.now_ns(), payload);
+}
+
+uint64_t Recorder::mark_outputs() {
+  uint64_t sequence = 0;
+  for (const emu::ChannelId channel : sums_.take_changed())
+    sequence = append(ftlog::OutputMark{channel, sums_[channel].bytes, sums_[channel].digest});
+  return sequence;
+}
 
 void Recorder::append_proof() {
-  for (const emu::ChannelId channel : sums_.take_changed())
-    append(ftlog::OutputMark{channel, sums_[channel].bytes, sums_[channel].digest});
+  mark_outputs();
   const emu::Digest digest = machine_.digest();
   append(ftlog::StateDigest{digest.cpu, digest.ram, digest.devices});
 }

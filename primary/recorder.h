@@ -6,7 +6,7 @@
 #include <cstdint>
 
 #include "emu/machine.h"
-#include "ftlog/log_writer.h"
+#include "ftlog/log_sink.h"
 #include "primary/output_sums.h"
 
 namespace understudy::primary {
@@ -18,7 +18,9 @@ struct RecorderOptions {
 class Recorder {
  public:
   // Machine and log outlive the recorder. The machine is at the recording's first point.
-  Recorder(emu::Machine& machine, ftlog::LogWriter& log, const ftlog::Start& start, const RecorderOptions& options);
+  Recorder(emu::Machine& machine, ftlog::LogSink& log, const ftlog::Start& start, const RecorderOptions& options);
+  // Goes on with a log that the machine has been replayed from until now: `sums` is what has left until then.
+  Recorder(emu::Machine& machine, ftlog::LogSink& log, OutputSums sums, const RecorderOptions& options);
   ~Recorder();
   Recorder(const Recorder&) = delete;
   Recorder& operator=(const Recorder&) = delete;
@@ -27,6 +29,11 @@ class Recorder {
   void poll(uint64_t host_ns);
   // From now on, an instruction takes this long. Sets it, and logs it.
   void set_rate(uint64_t ps_per_instruction);
+  // Marks what has left since the last mark. Returns the last mark's sequence; 0 if nothing has left.
+  uint64_t mark_outputs();
+  // From now on the machine runs under this epoch.
+  void new_epoch(uint64_t epoch) { append(ftlog::Epoch{epoch}); }
+  const OutputSums& sums() const { return sums_; }
   // The board is about to be reset, as the machine asked.
   void resetting();
   // A snapshot of this point has been written. The marks of every channel go before it, so that a replay which begins
@@ -36,11 +43,12 @@ class Recorder {
   void finish(ftlog::EndReason reason, int exit_code);
 
  private:
-  void append(const ftlog::Payload& payload);
+  void observe();
+  uint64_t append(const ftlog::Payload& payload);
   void append_proof();
 
   emu::Machine& machine_;
-  ftlog::LogWriter& log_;
+  ftlog::LogSink& log_;
   RecorderOptions options_;
   OutputSums sums_;
   uint64_t next_digest_ns_ = 0;

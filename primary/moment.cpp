@@ -1,0 +1,46 @@
+#include "primary/moment.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <stdexcept>
+
+namespace understudy::primary {
+
+namespace {
+
+constexpr std::array kNames = {
+    "input-not-logged", "logged-not-sent", "sent-not-acknowledged", "acknowledged-not-sent", "output-sent",
+    "disk-write",       "transfer",        "takeover-won",          "takeover-live"};
+std::atomic<uint64_t> left{0};
+
+}  // namespace
+
+std::atomic<int> detail::armed{0};
+
+void detail::reached() {
+  if (left.fetch_sub(1) == 1) ::kill(::getpid(), SIGKILL);
+}
+
+std::span<const char* const> moment_names() { return kNames; }
+
+void kill_at(const std::string& text) {
+  const size_t colon = text.find(':');
+  uint64_t count = 1;
+  if (colon != std::string::npos) {
+    const char* const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data() + colon + 1, end, count);
+    if (error != std::errc() || stop != end || count == 0) throw std::invalid_argument(text + ": want NAME[:COUNT]");
+  }
+  for (size_t i = 0; i < kNames.size(); ++i) {
+    if (text.substr(0, colon) != kNames[i]) continue;
+    left = count;
+    detail::armed = static_cast<int>(i + 1);
+    return;
+  }
+  throw std::invalid_argument(text + ": no such moment");
+}
+
+}  // namespace understudy::primary

@@ -1,0 +1,140 @@
+#include "primary/output_commit.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "primary/moment.h"
+
+namespace understudy::primary {
+
+namespace {
+
+// After an output the machine comes back so soon that its mark is on its way in some ten microseconds; what a guest
+// sends in one go shares a mark.
+constexpr uint64_t kBackWithin = 5000;
+constexpr size_t kWaitsKept = 4096;
+
+}  // namespace
+
+OutputCommit::OutputCommit(emu::Machine& machine) : machine_(machine) { waits_us_.reserve(kWaitsKept); }
+
+OutputCommit::~OutputCommit() {
+  for (const auto& [channel, offset] : offsets_) machine_.world().connect(channel, {});
+}
+
+void OutputCommit::gate(emu::ChannelId channel, uint64_t already_out) {
+  {
+    const std::lock_guard lock(mutex_);
+    offsets_[channel] = already_out;
+  }
+  machine_.world().connect(channel, [this, channel](std::span<const uint8_t> bytes) { hold(channel, bytes); });
+}
+
+void OutputCommit::hold(emu::ChannelId channel, std::span<const uint8_t> bytes) {
+  if (unmarked_++ == 0 && prompt_) machine_.return_within(kBackWithin);
+  const std::lock_guard lock(mutex_);
+  uint64_t& offset = offsets_[channel];
+  outputs_.push_back({0, channel, offset, HostClock::now(), {bytes.begin(), bytes.end()}});
+  offset += bytes.size();
+  bytes_ += bytes.size();
+}
+
+void OutputCommit::mark(uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  for (size_t i = outputs_.size() - unmarked_; i < outputs_.size(); ++i) outputs_[i].sequence = sequence;
+  unmarked_ = 0;
+  marked_ = sequence;
+  if (open_) release_locked();
+}
+
+bool OutputCommit::full() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_ > kMaxHeldBytes;
+}
+
+void OutputCommit::connect(emu::ChannelId channel, Sink sink) {
+  const std::lock_guard lock(mutex_);
+  sinks_[channel] = std::move(sink);
+}
+
+bool OutputCommit::let_go(const Output& output) {
+  const auto sink = sinks_.find(output.channel);
+  return sink == sinks_.end() || !sink->second || sink->second(output.stream_offset, output.bytes);
+}
+
+void OutputCommit::release_locked() {
+  const auto now = HostClock::now();
+  const uint64_t until = open_ ? marked_ : std::min(committed_, marked_);
+  while (!outputs_.empty() && outputs_.front().sequence != 0 && outputs_.front().sequence <= until) {
+    const Output& output = outputs_.front();
+    moment(Moment::acknowledged_not_sent);
+    if (!let_go(output)) return;
+    moment(Moment::output_sent);
+    const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - output.at).count();
+    if (waits_us_.size() < kWaitsKept) waits_us_.push_back(0);
+    waits_us_[next_wait_++ % kWaitsKept] = static_cast<uint32_t>(std::min<int64_t>(waited, UINT32_MAX));
+    bytes_ -= output.bytes.size();
+    outputs_.pop_front();
+    ++released_;
+  }
+  delivered_ = std::max(delivered_, until);
+}
+
+void OutputCommit::retry() {
+  const std::lock_guard lock(mutex_);
+  release_locked();
+}
+
+uint64_t OutputCommit::next_offset(emu::ChannelId channel) const {
+  const std::lock_guard lock(mutex_);
+  for (const Output& output : outputs_)
+    if (output.channel == channel) return output.stream_offset;
+  const auto next = offsets_.find(channel);
+  return next == offsets_.end() ? 0 : next->second;
+}
+
+void OutputCommit::release(uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  committed_ = std::max(committed_, sequence);
+  release_locked();
+}
+
+void OutputCommit::open() {
+  const std::lock_guard lock(mutex_);
+  open_ = true;
+  release_locked();
+}
+
+void OutputCommit::close() {
+  const std::lock_guard lock(mutex_);
+  open_ = false;
+}
+
+void OutputCommit::drop(uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  while (!outputs_.empty() && outputs_.front().sequence != 0 && outputs_.front().sequence <= sequence) {
+    bytes_ -= outputs_.front().bytes.size();
+    outputs_.pop_front();
+    ++dropped_;
+  }
+  delivered_ = std::max(delivered_, std::min(sequence, marked_));
+}
+
+uint64_t OutputCommit::delivered() const {
+  const std::lock_guard lock(mutex_);
+  return delivered_;
+}
+
+OutputCounts OutputCommit::counts() const {
+  const std::lock_guard lock(mutex_);
+  OutputCounts counts{outputs_.size(), bytes_, released_, dropped_, 0, 0};
+  std::vector<uint32_t> waits = waits_us_;
+  if (waits.empty()) return counts;
+  const auto middle = waits.begin() + static_cast<std::ptrdiff_t>(waits.size() / 2);
+  std::nth_element(waits.begin(), middle, waits.end());
+  counts.median_wait_us = *middle;
+  counts.worst_wait_us = *std::max_element(waits.begin(), waits.end());
+  return counts;
+}
+
+}  // namespace understudy::primary

@@ -1,0 +1,99 @@
+// The output rule's waiting room: what leaves the machine waits here until the log entry that marks it is committed
+// (Scales, Nelson, Venkitachalam: The Design of a Practical System for Fault-Tolerant Virtual Machines, section 2.2).
+// The machine goes on meanwhile. A backup's machine puts its outputs here too, and drops those that its primary says it
+// has delivered; what is left at a takeover is sent then.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "emu/machine.h"
+
+namespace understudy::primary {
+
+struct OutputCounts {
+  uint64_t held = 0;  // outputs that wait, and their bytes
+  uint64_t held_bytes = 0;
+  uint64_t released = 0;
+  uint64_t dropped = 0;  // of a replay: its primary has delivered them
+  // From leaving the machine to leaving this room, of the last outputs: microseconds.
+  uint64_t median_wait_us = 0, worst_wait_us = 0;
+};
+
+class OutputCommit {
+ public:
+  // Takes an output that may leave; false if there is no room for it now: it and all that follows stay here until
+  // retry() or the next release. `stream_offset`: what had left on this channel before it, since power-on.
+  using Sink = std::function<bool(uint64_t stream_offset, std::span<const uint8_t> bytes)>;
+
+  explicit OutputCommit(emu::Machine& machine);
+  ~OutputCommit();
+  OutputCommit(const OutputCommit&) = delete;
+  OutputCommit& operator=(const OutputCommit&) = delete;
+
+  // --- the machine's thread
+  // From now on the channel's outputs come here. `already_out`: bytes that had left on it before.
+  void gate(emu::ChannelId channel, uint64_t already_out);
+  // Whether the machine comes back from its run soon after an output, so that the mark is not long in coming.
+  void be_prompt(bool prompt) { prompt_ = prompt; }
+  // Whether something has left the machine that no mark covers yet.
+  bool has_unmarked() const { return unmarked_ != 0; }
+  // The entry `sequence` marks everything that has left so far.
+  void mark(uint64_t sequence);
+  // So much is held that the machine should wait.
+  bool full() const;
+
+  // --- any thread
+  // Where a channel's outputs go from here; without one, released outputs are dropped. The sink is called by whoever
+  // releases, one call at a time.
+  void connect(emu::ChannelId channel, Sink sink);
+  // Everything marked by `sequence` or before may leave.
+  void release(uint64_t sequence);
+  void retry();
+  // The first byte of a channel that is still here, or will come.
+  uint64_t next_offset(emu::ChannelId channel) const;
+  // What is marked may leave at once, from now on, or again only when it is released.
+  void open();
+  void close();
+  // Everything marked by `sequence` or before has been delivered by somebody else: gone.
+  void drop(uint64_t sequence);
+  // All outputs marked by this sequence or before have left.
+  uint64_t delivered() const;
+  OutputCounts counts() const;
+
+  static constexpr size_t kMaxHeldBytes = 32u << 20;
+
+ private:
+  using HostClock = std::chrono::steady_clock;
+  struct Output {
+    uint64_t sequence;  // of its mark; 0: none yet
+    emu::ChannelId channel;
+    uint64_t stream_offset;
+    HostClock::time_point at;
+    std::vector<uint8_t> bytes;
+  };
+  void hold(emu::ChannelId channel, std::span<const uint8_t> bytes);
+  void release_locked();
+  bool let_go(const Output& output);
+
+  emu::Machine& machine_;
+  size_t unmarked_ = 0;
+  bool prompt_ = false;
+  mutable std::mutex mutex_;
+  std::map<emu::ChannelId, uint64_t> offsets_;  // of what comes next
+  std::map<emu::ChannelId, Sink> sinks_;
+  std::deque<Output> outputs_;
+  size_t bytes_ = 0;
+  uint64_t committed_ = 0, marked_ = 0, delivered_ = 0;
+  bool open_ = false;
+  uint64_t released_ = 0, dropped_ = 0;
+  std::vector<uint32_t> waits_us_;  // a ring of the last ones
+  size_t next_wait_ = 0;
+};
+
+}  // namespace understudy::primary
