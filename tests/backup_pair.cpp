@@ -1,0 +1,333 @@
+// A primary and a backup in one process, over a real channel: what each does when the other is well, silent, late,
+// different or wrong.
+#include <doctest/doctest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+
+#include "backup/primary_link.h"
+#include "backup/state_receiver.h"
+#include "primary/backup_link.h"
+#include "tests/replay_rig.h"
+
+using namespace understudy;
+using namespace understudy::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto kPatience = 60s;
+constexpr uint64_t kLagBound = 20'000'000'000;
+
+// The test-and-set of one process.
+class LocalArbiter : public ftlog::Arbiter {
+ public:
+  ftlog::Claim try_acquire(uint64_t epoch, const std::string& node) override {
+    const std::lock_guard lock(mutex_);
+    if (!reachable) return {ftlog::Verdict::unreachable, {}, "out of reach"};
+    if (reign_ && (reign_->epoch > epoch || (reign_->epoch == epoch && reign_->node != node)))
+      return {ftlog::Verdict::lost, *reign_, {}};
+    reign_ = ftlog::Reign{epoch, node};
+    return {ftlog::Verdict::won, *reign_, {}};
+  }
+  ftlog::Lookup current() override {
+    const std::lock_guard lock(mutex_);
+    return {reachable, reign_, {}};
+  }
+  std::atomic<bool> reachable{true};
+
+ private:
+  std::mutex mutex_;
+  std::optional<ftlog::Reign> reign_;
+};
+
+std::string new_address() {
+  static std::atomic<int> number{0};
+  return "ipc:///tmp/understudy-test-" + std::to_string(::getpid()) + "-" + std::to_string(++number);
+}
+
+template <typename Condition>
+bool await(Condition&& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+// A live toy on a thread of its own. It sleeps and echoes what is typed.
+class ToyPrimary {
+ public:
+  ToyPrimary(LocalArbiter& arbiter, const std::string& address, std::chrono::milliseconds timeout = 2000ms)
+      : toy(Guest::sleeps), outputs(toy.machine()) {
+    const emu::ChannelId channel = toy.machine().world().channel("toy");
+    outputs.gate(channel, 0);
+    outputs.connect(channel, [this](uint64_t offset, std::span<const uint8_t> bytes) {
+      const std::lock_guard lock(mutex_);
+      CHECK(offset == out_.size());
+      out_.append(bytes.begin(), bytes.end());
+      return true;
+    });
+    outputs.open();
+    outputs.be_prompt(true);
+    arbiter.try_acquire(1, "north");
+    primary::BackupLinkOptions o;
+    o.socket.address = address;
+    o.build = "test";
+    o.node = "north";
+    o.description = "machine: toy\n";
+    o.timeout = timeout;
+    link.emplace(std::move(o), toy.machine(), outputs, arbiter, ftlog::CodecState{}, 1);
+    recorder.emplace(toy.machine(), *link, ftlog::Start{}, primary::RecorderOptions{5'000'000});
+    link->start();
+    thread_ = std::thread([this] { run(); });
+  }
+  ~ToyPrimary() { kill(); }
+  // Falls silent, as a process that is killed: the machine stops, the channel closes.
+  void kill() {
+    stop_ = true;
+    if (thread_.joinable()) thread_.join();
+    link.reset();
+  }
+  std::string out() const {
+    const std::lock_guard lock(mutex_);
+    return out_;
+  }
+  primary::PairState state() const { return link->state(); }
+
+  ToyMachine toy;
+  primary::OutputCommit outputs;
+  std::optional<primary::BackupLink> link;
+  std::optional<primary::Recorder> recorder;
+  std::atomic<uint64_t> epochs_logged{0};
+
+ private:
+  void run() {
+    while (!stop_) {
+      if (link->lag_ns().value_or(0) > kLagBound || outputs.full()) {
+        link->wait(2ms);
+        link->service(recorder->sums());
+        continue;
+      }
+      toy.machine().run(toy.machine().icount() + 500);
+      if (const auto epoch = link->take_new_epoch()) {
+        recorder->new_epoch(*epoch);
+        ++epochs_logged;
+      }
+      recorder->poll(0);
+      if (outputs.has_unmarked()) {
+        recorder->mark_outputs();
+        outputs.mark(link->last());
+      }
+      link->service(recorder->sums());
+    }
+  }
+  mutable std::mutex mutex_;
+  std::string out_;
+  std::atomic<bool> stop_{false};
+  std::thread thread_;
+};
+
+// A backup on the test's thread, step by step.
+class ToyBackup {
+ public:
+  explicit ToyBackup(const std::string& address, const std::string& build = "test")
+      : toy(Guest::sleeps), outputs(toy.machine()), link(options(address, build)) {}
+  bool join(const std::string& description = "machine: toy\n") {
+    if (!link.join(kPatience)) return false;
+    link.ready(description);
+    backup::StateReceiver receiver(toy.machine());
+    bool complete = false;
+    for (ftlog::Bytes chunk; link.next_chunk(chunk);) complete = receiver.accept(chunk);
+    if (!complete || link.refused()) return false;
+    outputs.gate(toy.machine().world().channel("toy"), link.state_end()->streams.at(0).out_bytes);
+    replayer.emplace(
+        toy.machine(), [this](ftlog::LogEntry& entry) { return link.next(entry); }, [this] { toy.reset(); });
+    primary::OutputSums sums(1);
+    const ftlog::Stream& stream = link.state_end()->streams.at(0);
+    sums.set(0, {stream.out_bytes, stream.out_digest});
+    replayer->set_sums(std::move(sums));
+    position_ = link.state_end()->log.sequence - 1;
+    return true;
+  }
+  // What there is now.
+  backup::ReplayStop step() {
+    const backup::ReplayStop stop = replayer->run(UINT64_MAX);
+    position_ = std::max(position_, replayer->position());
+    if (stop == backup::ReplayStop::starved)
+      if (const auto horizon = link.horizon()) replayer->run_to(horizon->icount, horizon->virtual_ns);
+    link.replayed({position_, toy.machine().icount(), toy.machine().now_ns()});
+    return stop;
+  }
+  template <typename Condition>
+  bool follow_until(Condition&& condition) {
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (!condition()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      if (step() != backup::ReplayStop::starved) return false;
+      link.wait(2ms);
+    }
+    return true;
+  }
+
+  ToyMachine toy;
+  primary::OutputCommit outputs;
+  backup::PrimaryLink link;
+  std::optional<backup::Replayer> replayer;
+
+ private:
+  static backup::PrimaryLink::Options options(const std::string& address, const std::string& build) {
+    backup::PrimaryLink::Options o;
+    o.socket.role = ftlog::ChannelSocket::Role::connected;
+    o.socket.address = address;
+    o.socket.name = "south";
+    o.build = build;
+    o.node = "south";
+    return o;
+  }
+  uint64_t position_ = 0;
+};
+
+}  // namespace
+
+TEST_CASE("pair: a backup joins a running machine, follows it, and its machine is the same") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address);
+  north.toy.type("before");
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return south.link.engaged() && north.state() == primary::PairState::lock_step; }));
+  for (const char* text : {"a", "bc", "def"}) {
+    const size_t before = north.out().size();
+    north.toy.type(text);
+    REQUIRE(south.follow_until([&] { return north.out().size() > before; }));
+  }
+  const uint64_t proofs = south.replayer->proofs();
+  CHECK(south.follow_until([&] { return south.replayer->proofs() > proofs + 3; }));
+  CHECK(north.link->status().backups_joined == 1);
+  CHECK(south.link.status().gaps == 0);
+}
+
+TEST_CASE("pair: nothing leaves a primary whose backup has fallen silent, until the arbiter has spoken") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address, 300ms);
+  auto south = std::make_unique<ToyBackup>(address);
+  REQUIRE(south->join());
+  REQUIRE(south->follow_until([&] { return south->link.engaged(); }));
+  arbiter.reachable = false;
+  south.reset();
+  REQUIRE(await([&] { return north.state() == primary::PairState::deciding; }));
+  // What its last acknowledgements covered has left by now; the machine goes on.
+  const std::string out = north.out();
+  REQUIRE(await([&] { return north.outputs.counts().held > 100; }));
+  CHECK(north.out() == out);
+  arbiter.reachable = true;
+  REQUIRE(await([&] { return north.state() == primary::PairState::alone; }));
+  CHECK(await([&] { return north.out().size() > out.size(); }));
+  CHECK(await([&] { return north.epochs_logged == 1; }));
+  CHECK(north.link->status().epoch == 2);
+  SUBCASE("and another backup may join") {
+    ToyBackup next(address);
+    REQUIRE(next.join());
+    CHECK(next.follow_until([&] { return next.link.engaged(); }));
+    CHECK(next.link.epoch() == 2);
+  }
+}
+
+TEST_CASE("pair: a primary that is silent is found out, and its successor has everything that left") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address, 300ms);
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return south.link.engaged() && north.state() == primary::PairState::lock_step; }));
+  for (int i = 0; i < 50; ++i) {
+    const size_t before = north.out().size();
+    north.toy.type("x");
+    REQUIRE(south.follow_until([&] { return north.out().size() > before; }));
+  }
+  north.kill();
+  REQUIRE(await([&] {
+    south.step();
+    return south.link.wait(5ms) == backup::LinkEvent::lost;
+  }));
+  CHECK(south.replayer->sums()[0].bytes >= north.out().size());
+  CHECK(arbiter.try_acquire(2, "south").verdict == ftlog::Verdict::won);
+  // What is still here was not delivered, as far as the primary could say, or only just.
+  south.outputs.drop(south.link.status().delivered);
+  CHECK(south.outputs.next_offset(0) <= north.out().size());
+}
+
+TEST_CASE("pair: a deposed primary stops, and lets nothing out") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address, 300ms);
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return south.link.engaged() && north.state() == primary::PairState::lock_step; }));
+  REQUIRE(arbiter.try_acquire(2, "south").verdict == ftlog::Verdict::won);
+  south.link.leave("took over");
+  REQUIRE(await([&] { return north.state() == primary::PairState::deposed; }));
+  const std::string out = north.out();
+  std::this_thread::sleep_for(50ms);
+  CHECK(north.out() == out);
+  CHECK(north.link->verdict() == "south reigns in epoch 2");
+}
+
+TEST_CASE("pair: another build and another machine are refused, with what differs") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address);
+  {
+    ToyBackup other(address, "newer");
+    CHECK_FALSE(other.join());
+    CHECK(other.link.refused()->reason == "build newer where this primary has test");
+    CHECK_FALSE(other.link.refused()->busy);
+  }
+  ToyBackup other(address);
+  CHECK_FALSE(other.join("machine: another\n"));
+  REQUIRE(other.link.refused());
+  CHECK(other.link.refused()->reason.find("machine") != std::string::npos);
+  CHECK(north.state() == primary::PairState::alone);
+}
+
+TEST_CASE("pair: one backup is enough: a second one is asked to wait") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address);
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return south.link.engaged(); }));
+  backup::PrimaryLink::Options o;
+  o.socket.role = ftlog::ChannelSocket::Role::connected;
+  o.socket.address = address;
+  o.socket.name = o.node = "east";
+  o.build = "test";
+  backup::PrimaryLink east(std::move(o));
+  CHECK_FALSE(east.join(kPatience));
+  REQUIRE(east.refused());
+  CHECK(east.refused()->busy);
+}
+
+TEST_CASE("pair: a backup that diverges is given up, and never had the epoch") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address);
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return south.link.engaged(); }));
+  const uint8_t flipped = 0x80;
+  south.toy.machine().memory().store(0x3000, {&flipped, 1});
+  backup::ReplayStop stop = backup::ReplayStop::starved;
+  REQUIRE(await([&] { return (stop = south.step()) != backup::ReplayStop::starved; }));
+  CHECK(stop == backup::ReplayStop::diverged);
+  CHECK(south.replayer->divergence()->ram);
+  south.link.fail("diverged");
+  REQUIRE(await([&] { return north.state() == primary::PairState::alone; }));
+  CHECK(north.link->status().epoch == 2);
+  CHECK(arbiter.try_acquire(2, "south").verdict == ftlog::Verdict::lost);
+}
