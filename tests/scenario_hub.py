@@ -81,10 +81,10 @@ class Hub(Process):
 
     def status(self):
         keys = [text for text in self.more if text in ('--key', '--peer')] and self.asker
-        done = subprocess.run([COMMAND, 'status', self.control, '--timeout', '30000', *(keys or [])],
+        done = subprocess.run([COMMAND, 'status', self.control, '--json', '--timeout', '30000', *(keys or [])],
                               stdout=subprocess.PIPE)
         require(done.returncode == 0, f'understudy status: exit code {done.returncode}')
-        return json.loads(done.stdout)
+        return json.loads(done.stdout)[0]['status']
 
     def events(self, kind):
         with open(self.journal) as file:

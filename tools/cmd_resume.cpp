@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "tools/recipe.h"
 #include "tools/run_session.h"
 
 namespace understudy::tools {
@@ -16,30 +17,6 @@ struct ResumeCommand {
   RecordOptions record;
   RunOptions live;
 };
-
-// The machine of the recording, with the ends that this run was asked for.
-RunOptions with_ends(const RunOptions& machine, const RunOptions& live) {
-  RunOptions options = live;
-  options.images = machine.images;
-  options.kernel = machine.kernel;
-  options.initrd = machine.initrd;
-  options.append = machine.append;
-  options.disks = machine.disks;
-  options.virtio_disks = machine.virtio_disks;
-  options.cdrom = machine.cdrom;
-  options.floppy = machine.floppy;
-  options.nic = machine.nic;
-  options.mac = machine.mac;
-  options.nic_rom = machine.nic_rom;
-  options.stand_ins = machine.stand_ins;
-  options.flat = machine.flat;
-  options.bios = machine.bios;
-  options.linux_64bit_entry = machine.linux_64bit_entry;
-  options.memory_mib = machine.memory_mib;
-  options.disk_mode = machine.disk_mode;
-  options.reboot = machine.reboot;
-  return options;
-}
 
 int resume(const ResumeCommand& command) {
   ReplaySession session(command.directory);

@@ -1,4 +1,4 @@
-// `understudy status`: asks a running node how it is.
+// `understudy status`: what nodes and hubs say of themselves.
 #pragma once
 
 #include <CLI/CLI.hpp>

@@ -8,17 +8,23 @@
 #include "devices/host_disk_image.h"
 #include "emu/boot_plan.h"
 #include "emu/snapshot_file.h"
+#include "ftlog/arbiter.h"
+#include "ftlog/channel_socket.h"
 #include "ftlog/curve_keys.h"
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
 #include "tools/cmd_arbiter.h"
+#include "tools/cmd_backup.h"
+#include "tools/cmd_ctl.h"
 #include "tools/cmd_debug.h"
 #include "tools/cmd_diff.h"
 #include "tools/cmd_hub.h"
 #include "tools/cmd_keys.h"
 #include "tools/cmd_log.h"
 #include "tools/cmd_pack.h"
+#include "tools/cmd_primary.h"
 #include "tools/cmd_record.h"
+#include "tools/cmd_recover.h"
 #include "tools/cmd_replay.h"
 #include "tools/cmd_resume.h"
 #include "tools/cmd_run.h"
@@ -57,8 +63,12 @@ int main(int argc, char** argv) {
   tools::add_pack_commands(app, then);
   tools::add_trace_command(app, then);
   tools::add_hub_command(app, then);
+  tools::add_primary_command(app, then);
+  tools::add_backup_command(app, then);
+  tools::add_recover_command(app, then);
   tools::add_status_command(app, then);
   tools::add_diff_command(app, then);
+  tools::add_ctl_command(app, then);
   tools::add_keys_command(app, then);
   tools::add_arbiter_command(app, then);
   try {
@@ -70,6 +80,12 @@ int main(int argc, char** argv) {
     return chosen();
   } catch (const tools::UsageError& error) {
     return report(tools::exit_code::kUsage, error);
+  } catch (const ftlog::KeyError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const ftlog::ArbiterError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const ftlog::ChannelError& error) {
+    return report(tools::exit_code::kUsage, error);
   } catch (const emu::BootError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const devices::DiskImageError& error) {
@@ -79,8 +95,6 @@ int main(int argc, char** argv) {
   } catch (const emu::SnapshotError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const ftlog::RecordingError& error) {
-    return report(tools::exit_code::kUsage, error);
-  } catch (const ftlog::KeyError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const tools::ControlError& error) {
     return report(tools::exit_code::kUsage, error);

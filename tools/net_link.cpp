@@ -7,8 +7,9 @@
 
 namespace understudy::tools {
 
-NetLink::NetLink(const std::string& spec, const std::string& capture, emu::Machine& machine, Wakeup& wakeup)
-    : machine_(machine), channel_(machine.world().find_channel("net0")) {
+NetLink::NetLink(const std::string& spec, const std::string& capture, emu::Machine& machine, Wakeup& wakeup,
+                 primary::OutputCommit* outputs)
+    : machine_(machine), outputs_(outputs), channel_(machine.world().find_channel("net0")) {
   emu::World& world = machine.world();
   const NetOptions options = parse_net(spec);
   if (!channel_) {
@@ -29,7 +30,13 @@ NetLink::NetLink(const std::string& spec, const std::string& capture, emu::Machi
     if (taken) wakeup.notify();
     return taken;
   });
-  if (net_) world.connect(channel, [net = net_.get()](std::span<const uint8_t> frame) { net->send(frame); });
+  if (net_ && outputs_ != nullptr)
+    outputs_->connect(channel, [net = net_.get()](uint64_t, std::span<const uint8_t> frame) {
+      net->send(frame);
+      return true;
+    });
+  else if (net_)
+    world.connect(channel, [net = net_.get()](std::span<const uint8_t> frame) { net->send(frame); });
   if (capture_)
     world.observe(channel, [file = capture_.get(), &time = machine.time()](std::span<const uint8_t> frame) {
       file->write(time.now_ns(), frame);
@@ -38,8 +45,11 @@ NetLink::NetLink(const std::string& spec, const std::string& capture, emu::Machi
 
 NetLink::~NetLink() {
   if (!channel_) return;
+  if (outputs_ != nullptr)
+    outputs_->connect(*channel_, {});
+  else
+    machine_.world().connect(*channel_, {});
   net_.reset();
-  machine_.world().connect(*channel_, {});
   machine_.world().observe(*channel_, {});
 }
 

@@ -10,6 +10,7 @@
 #include "devices/host_net.h"
 #include "devices/pcap_writer.h"
 #include "emu/machine.h"
+#include "primary/output_commit.h"
 #include "tools/wakeup.h"
 
 namespace understudy::tools {
@@ -17,13 +18,16 @@ namespace understudy::tools {
 class NetLink {
  public:
   // `spec` is --net's, `capture` a file's name or empty. Throws UsageError.
-  NetLink(const std::string& spec, const std::string& capture, emu::Machine& machine, Wakeup& wakeup);
+  // What the card sends goes through `outputs`, if there are any.
+  NetLink(const std::string& spec, const std::string& capture, emu::Machine& machine, Wakeup& wakeup,
+          primary::OutputCommit* outputs = nullptr);
   ~NetLink();
   // None without a back end.
   std::optional<devices::HostNetCounts> counts() const;
 
  private:
   emu::Machine& machine_;
+  primary::OutputCommit* outputs_;
   std::optional<emu::ChannelId> channel_;
   std::unique_ptr<devices::PcapWriter> capture_;
   std::unique_ptr<devices::HostNetwork> net_;

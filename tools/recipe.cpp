@@ -79,4 +79,17 @@ RunOptions options_of_recipe(const std::string& text, const std::string& where) 
   return o;
 }
 
+RunOptions with_ends(const RunOptions& machine, const RunOptions& live) {
+  RunOptions options = live;
+  for_each_field(machine, [&options](const std::string& name, const auto& value) {
+    for_each_field(options, [&](const char* mine, auto& field) {
+      if constexpr (std::is_assignable_v<decltype(field), decltype(value)>)
+        if (name == mine) field = value;
+    });
+  });
+  options.disk_mode = machine.disk_mode;
+  options.reboot = machine.reboot;
+  return options;
+}
+
 }  // namespace understudy::tools

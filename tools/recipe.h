@@ -13,4 +13,7 @@ std::string recipe_of(const RunOptions& options, bool reboots);
 // Throws UsageError, naming `where`, for a text that is not a recipe.
 RunOptions options_of_recipe(const std::string& text, const std::string& where);
 
+// The machine of one, with the ends and the way of running of the other.
+RunOptions with_ends(const RunOptions& machine, const RunOptions& live);
+
 }  // namespace understudy::tools

@@ -18,28 +18,6 @@ namespace {
 // A snapshot that stands on more parents than this would be slow to load: the next one is whole.
 constexpr unsigned kMaxChain = 32;
 
-ftlog::EndReason end_reason(RunExit exit) {
-  switch (exit) {
-    case RunExit::shutdown:
-      return ftlog::EndReason::shutdown;
-    case RunExit::reset:
-      return ftlog::EndReason::reset;
-    case RunExit::debug_exit:
-      return ftlog::EndReason::debug_exit;
-    case RunExit::stop_at:
-      return ftlog::EndReason::stop_at;
-    case RunExit::until_serial:
-      return ftlog::EndReason::until_serial;
-    case RunExit::halted:
-      return ftlog::EndReason::halted;
-    case RunExit::quit:
-      return ftlog::EndReason::quit;
-    case RunExit::error:
-      break;
-  }
-  return ftlog::EndReason::error;
-}
-
 // Writes a snapshot into the recording now and then.
 class Snapshots {
  public:
@@ -70,6 +48,28 @@ class Snapshots {
 };
 
 }  // namespace
+
+ftlog::EndReason end_reason(RunExit exit) {
+  switch (exit) {
+    case RunExit::shutdown:
+      return ftlog::EndReason::shutdown;
+    case RunExit::reset:
+      return ftlog::EndReason::reset;
+    case RunExit::debug_exit:
+      return ftlog::EndReason::debug_exit;
+    case RunExit::stop_at:
+      return ftlog::EndReason::stop_at;
+    case RunExit::until_serial:
+      return ftlog::EndReason::until_serial;
+    case RunExit::halted:
+      return ftlog::EndReason::halted;
+    case RunExit::quit:
+      return ftlog::EndReason::quit;
+    case RunExit::error:
+      break;
+  }
+  return ftlog::EndReason::error;
+}
 
 void add_record_options(CLI::App& command, RecordOptions& o) {
   const std::map<std::string, ftlog::SyncPolicy> policies{{"none", ftlog::SyncPolicy::none},
@@ -119,7 +119,7 @@ int record_run(MachineSetup& setup, const RunOptions& run, bool paced, int64_t r
   install_signal_handlers();
   RunResult result;
   {
-    RunSession session(run, setup, paced, &recorder);
+    RunSession session(run, setup, paced, {.recorder = &recorder});
     session.every_slice([&snapshots] { snapshots.poll(); });
     result = session.run();
   }

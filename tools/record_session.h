@@ -8,6 +8,7 @@
 #include "ftlog/log_writer.h"
 #include "tools/machine_setup.h"
 #include "tools/run_options.h"
+#include "tools/run_result.h"
 
 namespace understudy::tools {
 
@@ -17,6 +18,9 @@ struct RecordOptions {
   double digest_every_s = 1;
   uint64_t snapshot_every_minstr = 0;
 };
+
+// How a run's end is written at the end of its log.
+ftlog::EndReason end_reason(RunExit exit);
 
 void add_record_options(CLI::App& command, RecordOptions& options);
 

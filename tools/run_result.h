@@ -18,7 +18,7 @@ const char* to_string(RunExit exit);
 // What a run's end means to the shell.
 namespace exit_code {
 constexpr int kUsage = 2, kHalted = 3, kInternal = 4, kDiverged = 5, kDamaged = 5, kLost = 6, kReset = 7,
-              kUnreachable = 8, kQuit = 130;
+              kUnreachable = 8, kRefused = 9, kQuit = 130;
 }
 
 struct RunResult {

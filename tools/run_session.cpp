@@ -47,12 +47,13 @@ void install_signal_handlers() {
 
 bool interrupted() { return signalled != 0; }
 
-RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool paced, primary::Recorder* recorder)
+RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool paced, const RunParts& parts)
     : options_(options),
       setup_(setup),
       machine_(setup.pc->machine()),
       paced_(paced),
-      recorder_(recorder),
+      parts_(parts),
+      wakeup_(parts.wakeup != nullptr ? *parts.wakeup : own_wakeup_),
       slice_state_(options.slice_seed * 2654435761u + 1) {
   if (!options.until_serial.empty()) match_ = std::make_unique<SerialMatch>(options.until_serial);
   if (options.screen == "text") {
@@ -60,31 +61,48 @@ RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool pace
       throw UsageError("--screen text needs the terminal: give --serial another end, such as none or file:PATH");
     screen_ = std::make_unique<ScreenConsole>(*setup.pc, wakeup_);
   }
-  connect_serial("serial0", serial0_, options.serial);
-  connect_serial("serial1", serial1_, options.serial1);
-  connect_serial("debugcon", debugcon_, options.debugcon);
-  net_ = std::make_unique<NetLink>(options.net, options.pcap, machine_, wakeup_);
+  if (parts_.serial0 == nullptr) serial0_ = open_serial(options.serial, wakeup_);
+  com1_ = parts_.serial0 != nullptr ? parts_.serial0 : serial0_.get();
+  serial1_ = open_serial(options.serial1, wakeup_);
+  debugcon_ = open_serial(options.debugcon, wakeup_);
+  connect_serial("serial0", *com1_);
+  connect_serial("serial1", *serial1_);
+  connect_serial("debugcon", *debugcon_);
+  if (!parts_.has_network)
+    net_ = std::make_unique<NetLink>(options.net, options.pcap, machine_, wakeup_, parts_.outputs);
 }
 
 RunSession::~RunSession() {
-  for (const char* channel : {"serial0", "serial1", "debugcon"})
-    machine_.world().connect(machine_.world().channel(channel), {});
+  for (const char* channel : {"serial0", "serial1", "debugcon"}) {
+    const emu::ChannelId id = machine_.world().channel(channel);
+    if (parts_.outputs != nullptr)
+      parts_.outputs->connect(id, {});
+    else
+      machine_.world().connect(id, {});
+  }
 }
 
-void RunSession::connect_serial(const std::string& channel, std::unique_ptr<SerialBackend>& backend,
-                                const std::string& spec) {
-  backend = open_serial(spec, wakeup_);
+void RunSession::connect_serial(const std::string& channel, SerialBackend& backend) {
+  const emu::ChannelId id = machine_.world().channel(channel);
   SerialMatch* match = channel == "serial0" ? match_.get() : nullptr;
-  machine_.world().connect(machine_.world().channel(channel),
-                           [this, end = backend.get(), match](std::span<const uint8_t> bytes) {
-                             end->write(bytes);
-                             if (match != nullptr && match->saw(bytes)) machine_.stop_with(emu::MachineStop::asked);
-                           });
+  if (parts_.outputs != nullptr) {
+    // On whatever thread lets outputs go; run() looks for the match itself.
+    parts_.outputs->connect(id, [end = &backend, match](uint64_t, std::span<const uint8_t> bytes) {
+      end->write(bytes);
+      if (match != nullptr) match->saw(bytes);
+      return true;
+    });
+    return;
+  }
+  machine_.world().connect(id, [this, end = &backend, match](std::span<const uint8_t> bytes) {
+    end->write(bytes);
+    if (match != nullptr && match->saw(bytes)) machine_.stop_with(emu::MachineStop::asked);
+  });
 }
 
 void RunSession::feed_inputs() {
   emu::World& world = machine_.world();
-  for (const auto& [channel, backend] : {std::pair{"serial0", serial0_.get()}, std::pair{"serial1", serial1_.get()}}) {
+  for (const auto& [channel, backend] : {std::pair{"serial0", com1_}, std::pair{"serial1", serial1_.get()}}) {
     const std::vector<uint8_t> bytes = backend->take(kSerialBurst);
     if (!bytes.empty()) world.post(world.channel(channel), bytes);
   }
@@ -114,14 +132,14 @@ HostClock RunSession::host_clock() {
 }
 
 void RunSession::set_rate(uint64_t ps_per_instruction) {
-  if (recorder_ != nullptr)
-    recorder_->set_rate(ps_per_instruction);
+  if (parts_.recorder != nullptr)
+    parts_.recorder->set_rate(ps_per_instruction);
   else
     machine_.time().set_rate(machine_.icount(), ps_per_instruction);
 }
 
 bool RunSession::quit_asked() const {
-  return interrupted() || serial0_->wants_quit() || serial1_->wants_quit() || (screen_ && screen_->wants_quit());
+  return interrupted() || com1_->wants_quit() || serial1_->wants_quit() || (screen_ && screen_->wants_quit());
 }
 
 RunResult RunSession::result(RunExit exit, int code) {
@@ -131,7 +149,7 @@ RunResult RunSession::result(RunExit exit, int code) {
   result.icount = machine_.icount();
   result.virtual_ns = machine_.time().ns_at(machine_.icount());
   result.digest = machine_.digest();
-  result.net = net_->counts();
+  if (net_) result.net = net_->counts();
   if (pace_) result.pace = pace_->counts();
   return result;
 }
@@ -148,7 +166,7 @@ std::optional<RunResult> RunSession::over(emu::MachineStop stop) {
       return result(RunExit::halted, exit_code::kHalted);
     case MachineStop::reset:
       if (options_.reboot.value_or(setup_.has_firmware)) {
-        if (recorder_ != nullptr) recorder_->resetting();
+        if (parts_.recorder != nullptr) parts_.recorder->resetting();
         setup_.pc->reset();
         return std::nullopt;
       }
@@ -163,7 +181,9 @@ std::optional<RunResult> RunSession::over(emu::MachineStop stop) {
   return std::nullopt;
 }
 
-RunResult RunSession::run() {
+void RunSession::end(RunExit exit, int code) { end_ = {exit, code}; }
+
+RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
   const auto begin = SteadyClock::now();
   if (paced_) pace_.emplace(machine_, host_clock(), [this](uint64_t rate) { set_rate(rate); });
   auto ended = [&](RunResult finished) {
@@ -171,14 +191,19 @@ RunResult RunSession::run() {
     if (screen_) screen_->show();
     return finished;
   };
+  if (stopped) {
+    if (auto finished = over(*stopped)) return ended(std::move(*finished));
+  }
   while (true) {
     if (quit_asked()) return ended(result(RunExit::quit, exit_code::kQuit));
+    if (end_) return ended(result(end_->first, end_->second));
+    if (match_ && match_->matched()) return ended(result(RunExit::until_serial, 0));
     if (options_.stop_at && machine_.icount() >= *options_.stop_at) return ended(result(RunExit::stop_at, 0));
     feed_inputs();
     const emu::MachineStop stop =
         machine_.run(next_stop(), paced_ ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
     if (auto finished = over(stop)) return ended(std::move(*finished));
-    if (recorder_ != nullptr) recorder_->poll(host_ns());
+    if (parts_.recorder != nullptr) parts_.recorder->poll(host_ns());
     if (every_slice_) every_slice_();
     if (screen_) screen_->show_sometimes();
     if (options_.digest_every != 0 && machine_.icount() % options_.digest_every == 0 &&

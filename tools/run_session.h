@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 
+#include "primary/output_commit.h"
 #include "primary/recorder.h"
 #include "tools/machine_setup.h"
 #include "tools/net_link.h"
@@ -21,17 +22,30 @@
 
 namespace understudy::tools {
 
+// What a session may have besides a machine; all of it outlives the session.
+struct RunParts {
+  primary::Recorder* recorder = nullptr;     // hears of what the session does to the machine
+  primary::OutputCommit* outputs = nullptr;  // holds what leaves the machine, instead of letting it go at once
+  SerialBackend* serial0 = nullptr;          // COM1's end, instead of the options'
+  bool has_network = false;                  // the card's cable is somebody else's
+  Wakeup* wakeup = nullptr;                  // what ends the wait of an idle machine, instead of the session's own
+};
+
 class RunSession {
  public:
-  // `recorder`, if there is one, hears of what the session does to the machine; it outlives the session.
-  RunSession(const RunOptions& options, MachineSetup& setup, bool paced, primary::Recorder* recorder = nullptr);
+  RunSession(const RunOptions& options, MachineSetup& setup, bool paced, const RunParts& parts = {});
   ~RunSession();
   // Called between two slices of the run, some hundred times a second.
   void every_slice(std::function<void()> callback) { every_slice_ = std::move(callback); }
-  RunResult run();
+  // `stopped`: what the machine stopped with before the session began.
+  RunResult run(std::optional<emu::MachineStop> stopped = std::nullopt);
+  // From between two slices: run() shall return this.
+  void end(RunExit exit, int code);
+  // Ends the wait of an idle machine. Any thread.
+  void wake() { wakeup_.notify(); }
 
  private:
-  void connect_serial(const std::string& channel, std::unique_ptr<SerialBackend>& backend, const std::string& spec);
+  void connect_serial(const std::string& channel, SerialBackend& backend);
   void feed_inputs();
   // The next count at which run() must return, whatever the machine does.
   uint64_t next_stop();
@@ -45,14 +59,17 @@ class RunSession {
   MachineSetup& setup_;
   emu::Machine& machine_;
   bool paced_;
-  primary::Recorder* recorder_;
+  RunParts parts_;
   std::function<void()> every_slice_;
-  Wakeup wakeup_;
+  Wakeup own_wakeup_;
+  Wakeup& wakeup_;
   std::unique_ptr<SerialBackend> serial0_, serial1_, debugcon_;
   std::unique_ptr<ScreenConsole> screen_;
   std::unique_ptr<SerialMatch> match_;
+  SerialBackend* com1_;
   std::unique_ptr<NetLink> net_;
   std::optional<Pace> pace_;
+  std::optional<std::pair<RunExit, int>> end_;
   uint64_t slice_state_ = 0;
   uint64_t slice_end_ = 0;
 };

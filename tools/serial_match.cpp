@@ -32,7 +32,10 @@ bool SerialMatch::saw(std::span<const uint8_t> bytes) {
     }
     if (byte == '\r' || line_.size() >= kLongestLine) continue;
     line_ += static_cast<char>(byte);
-    if (line_matches()) return matched_ = true;
+    if (line_matches()) {
+      matched_ = true;
+      return true;
+    }
   }
   return false;
 }

@@ -2,6 +2,7 @@
 // matches as soon as it is complete.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <regex>
 #include <span>
@@ -23,7 +24,7 @@ class SerialMatch {
   std::string literal_;  // not empty: the pattern has no special characters
   std::regex regex_;
   std::string line_;
-  bool matched_ = false;
+  std::atomic<bool> matched_{false};
 };
 
 }  // namespace understudy::tools

@@ -1,0 +1,12 @@
+// `understudy ctl`: asks a running node to do something.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+
+namespace understudy::tools {
+
+// Adds the subcommand. When it was chosen, `then` is called with what carries it out and gives the exit code.
+void add_ctl_command(CLI::App& app, const std::function<void(std::function<int()>)>& then);
+
+}  // namespace understudy::tools

@@ -1,0 +1,125 @@
+#include "tools/cmd_recover.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <memory>
+
+#include "ftlog/log_reader.h"
+#include "tools/live_node.h"
+#include "tools/recipe.h"
+#include "tools/replay_session.h"
+#include "tools/run_options.h"
+
+namespace understudy::tools {
+
+namespace {
+
+struct RecoverCommand {
+  PairOptions pair;
+  RunOptions run;
+  bool force = false;
+};
+
+// What the end of a log knows.
+struct LogEnd {
+  uint64_t epoch = 0;
+  bool finished = false;
+};
+
+LogEnd end_of(const std::string& directory) {
+  LogEnd end;
+  ftlog::LogReader reader(directory);
+  for (ftlog::LogEntry entry; reader.next(entry);) {
+    if (const auto* epoch = std::get_if<ftlog::Epoch>(&entry.payload)) end.epoch = epoch->epoch;
+    end.finished = std::holds_alternative<ftlog::End>(entry.payload);
+  }
+  return end;
+}
+
+// The next epoch; refuses a log that another node's reign has outlived.
+uint64_t begin_reign(const RecoverCommand& command, const PairIdentity& identity, const std::string& stint,
+                     const LogEnd& end) {
+  const std::string& arbiter = command.pair.arbiter;
+  const ftlog::Lookup before = identity.arbiter->current();
+  if (!before.reachable) throw UsageError(fmt::format("--arbiter {}: {}", arbiter, before.reason));
+  const uint64_t reigned = before.reign ? before.reign->epoch : 0;
+  if (end.epoch != reigned && !command.force)
+    throw UsageError(
+        fmt::format("{}: this log is of epoch {}, but {} reigned last, in epoch {}: what clients saw since is in that "
+                    "node's log (or, "
+                    "if that is lost for good, give --force)",
+                    stint, end.epoch, before.reign ? before.reign->node : "nobody", reigned));
+  const ftlog::Claim claim = identity.arbiter->try_acquire(reigned + 1, identity.node);
+  if (claim.verdict == ftlog::Verdict::unreachable)
+    throw UsageError(fmt::format("--arbiter {}: {}", arbiter, claim.reason));
+  if (claim.verdict == ftlog::Verdict::lost)
+    throw UsageError(
+        fmt::format("--arbiter {}: {} reigns in epoch {}: join it", arbiter, claim.holder.node, claim.holder.epoch));
+  return reigned + 1;
+}
+
+int recover(RecoverCommand& command) {
+  command.pair.json = command.run.json;
+  if (command.pair.log.empty()) throw UsageError("recover needs --log DIR: the log to go on from");
+  PairIdentity identity = identify(command.pair);
+  const auto stint = newest_stint(command.pair.log);
+  if (!stint) throw UsageError(fmt::format("{}: holds no log of a node", command.pair.log));
+  const LogEnd end = end_of(*stint);
+  if (end.finished)
+    throw UsageError(fmt::format("{}: its machine ended by itself: there is nothing to recover", *stint));
+  NodeControl control(command.pair, identity);
+  ReplaySession session(*stint);
+  session.start_near(session.last_icount());
+  // Console output since that point leaves once more: a hub knows what it has had. Frames that a client lacks are sent
+  // again by the guest's protocols.
+  emu::Machine& machine = session.machine();
+  const emu::ChannelId console = machine.world().channel("serial0");
+  primary::OutputCommit outputs(machine);
+  outputs.gate(console, session.replayer().sums()[console].bytes);
+  session.show_progress(command.pair.log_level == "debug");
+  install_signal_handlers();
+  spdlog::info("replaying {} from instruction {} to {}", *stint, machine.icount(), session.last_icount());
+  if (session.run_to(UINT64_MAX) == backup::ReplayStop::diverged) {
+    spdlog::error("{} cannot be replayed: {}", *stint, session.replayer().divergence()->what);
+    return exit_code::kDiverged;
+  }
+  if (interrupted()) return exit_code::kQuit;
+  LiveNode::Takeover takeover;
+  takeover.last_heard = takeover.given_up = takeover.replayed = std::chrono::steady_clock::now();
+  takeover.sums = session.replayer().sums();
+  takeover.stopped = session.replayer().stopped();
+  takeover.log = {session.replayer().position() + 1, machine.icount(), machine.now_ns(),
+                  machine.time().ps_per_instruction()};
+  takeover.on_live = [] {};
+  const ftlog::Start start = session.start();
+  const RunOptions run = with_ends(session.options(), command.run);
+  session.end_replay();
+  for (size_t i = 0; i < takeover.sums.size(); ++i)
+    if (i != console) outputs.gate(static_cast<emu::ChannelId>(i), takeover.sums[i].bytes);
+  takeover.epoch = begin_reign(command, identity, *stint, end);
+  takeover.own = std::make_unique<StintLog>(command.pair.log, session.setup(), command.pair.durable);
+  takeover.own->begin(start, takeover.sums);
+  spdlog::info("epoch {}: {} recovers the machine at instruction {}", takeover.epoch, identity.node, machine.icount());
+  LiveNode node(command.pair, identity, control, run, session.setup(), outputs, start);
+  return node.run_from_takeover(std::move(takeover));
+}
+
+}  // namespace
+
+void add_recover_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
+  auto command = std::make_shared<RecoverCommand>();
+  CLI::App* sub = app.add_subcommand("recover", "Go on from a node's log after all nodes were lost");
+  add_live_options(*sub, command->run);
+  add_pair_options(*sub, command->pair);
+  sub->add_flag("--force", command->force, "Go on from a log that is not of the last epoch: loses what came after");
+  sub->footer(
+      "With --durable on all nodes, the log of whichever node was live or in lock step last holds everything that a\n"
+      "client saw; the arbiter knows which epoch that was, and an older log is refused.\n\n"
+      "Example\n"
+      "  understudy recover --log /var/lib/node --durable --arbiter file:/shared/arbiter --log-to "
+      "tcp://127.0.0.1:7001");
+  sub->callback([command, then] { then([command] { return recover(*command); }); });
+}
+
+}  // namespace understudy::tools

@@ -1,0 +1,301 @@
+#include "tools/follow_session.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+
+#include "backup/state_receiver.h"
+#include "primary/moment.h"
+#include "tools/recipe.h"
+#include "tools/run_session.h"
+
+namespace understudy::tools {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// One address gets so long to answer before the next one is tried.
+constexpr std::chrono::milliseconds kAnswer{1500};
+constexpr std::chrono::milliseconds kBusyPause{500};
+constexpr std::chrono::milliseconds kLookAround{100};
+
+// Waits, but not past a signal.
+void pause(std::chrono::milliseconds most) {
+  Wakeup nobody;
+  nobody.wait_until(Clock::now() + most);
+}
+
+}  // namespace
+
+FollowSession::FollowSession(const PairOptions& options, PairIdentity& identity, NodeControl& control,
+                             const RunOptions& run, bool own_machine)
+    : options_(options), identity_(identity), control_(control), run_options_(run), own_machine_(own_machine) {}
+
+FollowSession::~FollowSession() { control_.answer_with({}); }
+
+std::optional<int> FollowSession::run() {
+  if (!join()) return interrupted() ? std::optional(exit_code::kQuit) : ended_;
+  if (!take_state()) return interrupted() ? std::optional(exit_code::kQuit) : ended_;
+  switch (follow()) {
+    case Outcome::ended:
+      return ended_;
+    case Outcome::diverged:
+      return std::nullopt;
+    case Outcome::interrupted:
+      link_->leave("stopped by its user");
+      return exit_code::kQuit;
+    case Outcome::handover:
+      return take_over(true);
+    case Outcome::lost:
+      return take_over(false);
+  }
+  return std::nullopt;
+}
+
+bool FollowSession::join() {
+  const size_t attempt = attempts_++;
+  backup::PrimaryLink::Options o;
+  o.socket = joining_socket(options_, identity_, attempt);
+  const std::string address = o.socket.address;
+  o.build = build_name();
+  o.node = identity_.node;
+  o.timeout = std::chrono::milliseconds(options_.timeout_ms);
+  own_.reset();
+  early_.clear();
+  link_ = std::make_unique<backup::PrimaryLink>(std::move(o));
+  if (!options_.log.empty()) {
+    link_->on_entries([this](const std::vector<ftlog::LogEntry>& entries) { keep(entries); });
+    link_->on_engaged([this] { note_engaged(); });
+  }
+  const bool joined = link_->join(kAnswer);
+  if (joined) {
+    spdlog::info("epoch {}: joining {} at {}", link_->epoch(), link_->welcome().node, address);
+    return true;
+  }
+  if (const auto refused = link_->refused()) {
+    if (!refused->busy) {
+      spdlog::error("{} refuses this node: {}", address, refused->reason);
+      ended_ = exit_code::kRefused;
+      return false;
+    }
+    spdlog::info("{} has no use for this node now: {}", address, refused->reason);
+    pause(kBusyPause);
+  } else {
+    spdlog::debug("{}: nobody answers", address);
+  }
+  return false;
+}
+
+bool FollowSession::take_state() {
+  const ftlog::Welcome& welcome = link_->welcome();
+  start_ = welcome.start;
+  if (options_.durable != welcome.durable)
+    spdlog::warn("the primary runs {} --durable, this node {}", welcome.durable ? "with" : "without",
+                 options_.durable ? "with" : "without");
+  if (!own_machine_) {
+    const RunOptions ends = run_options_;
+    run_options_ = with_ends(options_of_recipe(start_.text, "the primary's recipe"), ends);
+  }
+  setup_ = set_up_machine(run_options_, start_.rtc_start_s);
+  const std::string description = setup_.description().to_text();
+  emu::Machine& machine = setup_.pc->machine();
+  outputs_ = std::make_unique<primary::OutputCommit>(machine);
+  link_->ready(description);
+  bool complete = false;
+  try {
+    backup::StateReceiver receiver(machine);
+    for (ftlog::Bytes chunk; link_->next_chunk(chunk);) {
+      primary::moment(primary::Moment::transfer);
+      complete = receiver.accept(chunk);
+    }
+  } catch (const backup::StateTransferError& error) {
+    spdlog::error("the primary's state is damaged: {}", error.what());
+    link_->fail(error.what());
+    return false;
+  }
+  if (const auto refused = link_->refused()) {
+    spdlog::error("the primary refuses this node: {}", refused->reason);
+    ended_ = exit_code::kRefused;
+    return false;
+  }
+  if (!complete || !link_->state_end()) {
+    spdlog::warn("the primary was lost before its state was here: {}", link_->trouble());
+    return false;
+  }
+  const ftlog::StateEnd& end = *link_->state_end();
+  primary::OutputSums sums(machine.world().channel_count());
+  for (const ftlog::Stream& stream : end.streams) {
+    if (stream.channel >= sums.size()) {
+      link_->fail("a stream of a channel that this machine does not have");
+      return false;
+    }
+    sums.set(stream.channel, {stream.out_bytes, stream.out_digest});
+    sums.set_input_bytes(stream.channel, stream.in_bytes);
+  }
+  for (size_t i = 0; i < sums.size(); ++i) outputs_->gate(static_cast<emu::ChannelId>(i), sums[i].bytes);
+  sums.take_changed();
+  replayer_ = std::make_unique<backup::Replayer>(
+      machine, [this](ftlog::LogEntry& entry) { return link_->next(entry); },
+      [this] {
+        if (run_options_.reboot.value_or(true)) setup_.pc->reset();
+      });
+  replayer_->set_sums(std::move(sums));
+  if (!options_.log.empty()) begin_own_log();
+  replayer_->on_applied([this](const ftlog::LogEntry& entry) {
+    if (std::holds_alternative<ftlog::OutputMark>(entry.payload)) outputs_->mark(entry.sequence);
+  });
+  spdlog::info("epoch {}: has the machine at icount {}", link_->epoch(), machine.icount());
+  return true;
+}
+
+void FollowSession::begin_own_log() {
+  auto log = std::make_unique<StintLog>(options_.log, setup_, options_.durable);
+  log->begin(start_, replayer_->sums());
+  const std::lock_guard lock(own_mutex_);
+  own_ = std::move(log);
+  std::vector<ftlog::LogEntry> early;
+  early.swap(early_);
+  for (const ftlog::LogEntry& entry : early)
+    if (!std::holds_alternative<ftlog::Snapshot>(entry.payload))
+      own_->writer().append(entry.icount, entry.virtual_ns, entry.payload);
+}
+
+void FollowSession::keep(const std::vector<ftlog::LogEntry>& entries) {
+  const std::lock_guard lock(own_mutex_);
+  if (!own_) {
+    early_.insert(early_.end(), entries.begin(), entries.end());
+    return;
+  }
+  // The primary's snapshots are on its disk, not here.
+  for (const ftlog::LogEntry& entry : entries)
+    if (!std::holds_alternative<ftlog::Snapshot>(entry.payload))
+      own_->writer().append(entry.icount, entry.virtual_ns, entry.payload);
+  own_->writer().flush();
+}
+
+// From here on this log holds everything that a client may have seen: recovery looks for the epoch.
+void FollowSession::note_engaged() {
+  const std::lock_guard lock(own_mutex_);
+  if (!own_) return;
+  const ftlog::CodecState log = link_->log_state();
+  own_->writer().append(log.icount, log.virtual_ns, ftlog::Epoch{link_->epoch()});
+  own_->writer().sync();
+}
+
+FollowSession::Outcome FollowSession::follow() {
+  emu::Machine& machine = setup_.pc->machine();
+  uint64_t position = link_->state_end()->log.sequence - 1;
+  bool told = false;
+  control_.answer_with([this] { return status(); });
+  while (true) {
+    if (interrupted() || control_.stop_asked()) return Outcome::interrupted;
+    const backup::ReplayStop stop = replayer_->run(UINT64_MAX);
+    if (replayer_->position() != 0) position = std::max(position, replayer_->position());
+    if (stop == backup::ReplayStop::ended) {
+      spdlog::info("the machine ended: {}", ftlog::to_string(replayer_->end().reason));
+      ended_ = replayer_->end().exit_code;
+      link_->replayed({position, machine.icount(), machine.now_ns()});
+      link_->leave("the machine ended");
+      return Outcome::ended;
+    }
+    if (stop == backup::ReplayStop::diverged) {
+      const backup::Divergence& d = *replayer_->divergence();
+      spdlog::error("epoch {}: diverged at icount {} (last proven {}): {}; this backup gives up and joins again",
+                    link_->epoch(), d.icount, d.last_proven_icount, d.what);
+      link_->fail(fmt::format("diverged at icount {}: {}", d.icount, d.what));
+      return Outcome::diverged;
+    }
+    if (const auto horizon = link_->horizon(); horizon && !replayer_->stopped()) {
+      const bool behind = horizon->icount > machine.icount() || horizon->virtual_ns > machine.now_ns();
+      if (behind && replayer_->run_to(horizon->icount, horizon->virtual_ns) == backup::ReplayStop::diverged) continue;
+    }
+    link_->replayed({position, machine.icount(), machine.now_ns()});
+    outputs_->drop(link_->status().delivered);
+    if (!told && link_->engaged()) {
+      told = true;
+      spdlog::info("epoch {}: in lock step at icount {}", link_->epoch(), machine.icount());
+    }
+    switch (link_->wait(kLookAround)) {
+      case backup::LinkEvent::none:
+      case backup::LinkEvent::news:
+        break;
+      case backup::LinkEvent::lost:
+        return Outcome::lost;
+      case backup::LinkEvent::handover:
+        return Outcome::handover;
+      case backup::LinkEvent::goodbye:
+        spdlog::warn("the primary left: {}", link_->trouble());
+        return Outcome::lost;
+    }
+  }
+}
+
+std::optional<int> FollowSession::take_over(bool graceful) {
+  LiveNode::Takeover takeover;
+  takeover.given_up = Clock::now();
+  takeover.last_heard = link_->heard_at();
+  const uint64_t epoch = link_->epoch() + 1;
+  if (!graceful) spdlog::warn("epoch {}: the primary is lost: {}", link_->epoch(), link_->trouble());
+  if (!link_->engaged()) {
+    spdlog::error("this node was not in lock step yet and cannot take over");
+    return std::nullopt;
+  }
+  ftlog::Claim claim;
+  std::string reason;
+  while (true) {
+    claim = identity_.arbiter->try_acquire(epoch, identity_.node);
+    if (claim.verdict != ftlog::Verdict::unreachable) break;
+    if (claim.reason != reason)
+      spdlog::error("the arbiter cannot be asked, this node stays silent: {}", reason = claim.reason);
+    if (options_.unreachable == "stop") return exit_code::kUnreachable;
+    if (interrupted()) return exit_code::kQuit;
+    pause(kLookAround);
+  }
+  if (claim.verdict == ftlog::Verdict::lost) {
+    spdlog::error("{} reigns in epoch {}: this node stops", claim.holder.node, claim.holder.epoch);
+    return exit_code::kLost;
+  }
+  primary::moment(primary::Moment::takeover_won);
+  takeover.replayed = Clock::now();
+  outputs_->drop(link_->status().delivered);
+  takeover.epoch = epoch;
+  takeover.log = link_->log_state();
+  takeover.sums = replayer_->sums();
+  takeover.stopped = replayer_->stopped();
+  takeover.own = std::move(own_);
+  takeover.on_live = [this, epoch] {
+    primary::moment(primary::Moment::takeover_live);
+    link_->leave(fmt::format("{} took over in epoch {}", identity_.node, epoch));
+  };
+  replayer_.reset();
+  control_.answer_with({});
+  LiveNode node(options_, identity_, control_, run_options_, setup_, *outputs_, start_);
+  return node.run_from_takeover(std::move(takeover));
+}
+
+nlohmann::ordered_json FollowSession::status() const {
+  const backup::LinkStatus link = link_->status();
+  const primary::OutputCounts out = outputs_->counts();
+  return {{"role", "backup"},
+          {"state", link.engaged ? "lock-step" : "catching-up"},
+          {"epoch", link.epoch},
+          {"primary", link.primary},
+          {"icount", link.replayed.icount},
+          {"virtual_ns", link.replayed.virtual_ns},
+          {"received", link.received},
+          {"replayed", link.replayed.sequence},
+          {"delivered", link.delivered},
+          {"lag_ms",
+           static_cast<double>(link.horizon.virtual_ns - std::min(link.horizon.virtual_ns, link.replayed.virtual_ns)) /
+               1e6},
+          {"waiting_bytes", link.waiting_bytes},
+          {"gaps", link.gaps},
+          {"outputs", {{"held", out.held}, {"held_bytes", out.held_bytes}, {"dropped", out.dropped}}},
+          {"log", {{"bytes_in", link.channel.bytes_in}, {"bytes_out", link.channel.bytes_out}}},
+          {"rejected",
+           {{"bad", link.channel.bad_in}, {"version", link.channel.version_in}, {"stale", link.stale_messages}}}};
+}
+
+}  // namespace understudy::tools

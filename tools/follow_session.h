@@ -1,0 +1,62 @@
+// A node that follows: takes a primary's machine and does what its log says, until the primary is lost (then it tries
+// to take over), ends, or does something that this machine cannot agree with.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+
+#include "backup/primary_link.h"
+#include "backup/replayer.h"
+#include "primary/output_commit.h"
+#include "tools/live_node.h"
+#include "tools/machine_setup.h"
+#include "tools/pair_log.h"
+#include "tools/pair_options.h"
+#include "tools/run_options.h"
+
+namespace understudy::tools {
+
+class FollowSession {
+ public:
+  // `own_machine`: the machine's options as the user gave them here; without them the primary says how to build it.
+  FollowSession(const PairOptions& options, PairIdentity& identity, NodeControl& control, const RunOptions& run,
+                bool own_machine);
+  ~FollowSession();
+
+  // Joins whoever of --join is live, follows, and takes over if it must. Returns the process's exit code, or nothing
+  // when it should join again.
+  std::optional<int> run();
+
+ private:
+  bool join();
+  // Builds the machine and takes the primary's state. False when it came to nothing.
+  bool take_state();
+  enum class Outcome { ended, diverged, lost, handover, interrupted };
+  Outcome follow();
+  std::optional<int> take_over(bool graceful);
+  // Both on the channel's thread.
+  void keep(const std::vector<ftlog::LogEntry>& entries);
+  void note_engaged();
+  void begin_own_log();
+  nlohmann::ordered_json status() const;
+
+  const PairOptions& options_;
+  PairIdentity& identity_;
+  NodeControl& control_;
+  RunOptions run_options_;
+  bool own_machine_;
+  size_t attempts_ = 0;
+  std::unique_ptr<backup::PrimaryLink> link_;
+  ftlog::Start start_;
+  MachineSetup setup_;
+  std::unique_ptr<primary::OutputCommit> outputs_;
+  std::unique_ptr<backup::Replayer> replayer_;
+  std::mutex own_mutex_;
+  std::unique_ptr<StintLog> own_;
+  std::vector<ftlog::LogEntry> early_;  // came before there was a log
+  std::optional<int> ended_;
+};
+
+}  // namespace understudy::tools

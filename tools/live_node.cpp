@@ -1,0 +1,268 @@
+#include "tools/live_node.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include "tools/record_session.h"
+
+namespace understudy::tools {
+
+namespace {
+
+using SteadyClock = std::chrono::steady_clock;
+using nlohmann::ordered_json;
+
+constexpr std::chrono::nanoseconds kLookAgain{5'000'000};
+// A machine that ended waits so long for its backup to have all of it.
+constexpr std::chrono::seconds kFarewell{5};
+
+uint64_t host_ns() { return static_cast<uint64_t>(SteadyClock::now().time_since_epoch().count()); }
+
+}  // namespace
+
+LiveNode::LiveNode(const PairOptions& options, PairIdentity& identity, NodeControl& control, const RunOptions& run,
+                   MachineSetup& setup, primary::OutputCommit& outputs, const ftlog::Start& start)
+    : options_(options),
+      identity_(identity),
+      control_(control),
+      run_options_(run),
+      setup_(setup),
+      machine_(setup.pc->machine()),
+      outputs_(outputs),
+      start_(start) {}
+
+LiveNode::~LiveNode() { control_.answer_with({}); }
+
+void LiveNode::make_link(const ftlog::CodecState& log, uint64_t epoch) {
+  primary::BackupLinkOptions o;
+  o.socket = listening_socket(options_, identity_);
+  o.build = build_name();
+  o.node = identity_.node;
+  o.description = setup_.description().to_text();
+  o.start = start_;
+  o.durable = options_.durable;
+  o.timeout = std::chrono::milliseconds(options_.timeout_ms);
+  o.stop_when_unreachable = options_.unreachable == "stop";
+  link_ = std::make_unique<primary::BackupLink>(std::move(o), machine_, outputs_, *identity_.arbiter, log, epoch);
+  log_ = std::make_unique<PairLog>(*link_, own_ ? &own_->writer() : nullptr);
+}
+
+int LiveNode::run_from_power_on(uint64_t epoch) {
+  if (!options_.log.empty()) own_ = std::make_unique<StintLog>(options_.log, setup_, options_.durable);
+  make_link({}, epoch);
+  recorder_ = std::make_unique<primary::Recorder>(machine_, *log_, start_, primary::RecorderOptions{});
+  recorder_->new_epoch(epoch);
+  if (own_) own_->writer().flush();
+  return run({}, {});
+}
+
+int LiveNode::run_from_takeover(Takeover takeover) {
+  own_ = std::move(takeover.own);
+  make_link(takeover.log, takeover.epoch);
+  recorder_ =
+      std::make_unique<primary::Recorder>(machine_, *log_, std::move(takeover.sums), primary::RecorderOptions{});
+  recorder_->new_epoch(takeover.epoch);
+  recorder_->mark_outputs();
+  outputs_.mark(link_->last());
+  return run(takeover.stopped, [this, &takeover] {
+    const auto ms = [](auto from, auto to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
+    const auto now = SteadyClock::now();
+    takeover_ = {{"epoch", takeover.epoch},
+                 {"icount", machine_.icount()},
+                 {"detect_ms", ms(takeover.last_heard, takeover.given_up)},
+                 {"replay_ms", ms(takeover.given_up, takeover.replayed)},
+                 {"go_live_ms", ms(takeover.replayed, now)}};
+    spdlog::warn(
+        "epoch {}: live at icount {}: silence noticed after {:.1f} ms, replayed in {:.1f} ms, live in {:.1f} ms",
+        takeover.epoch, machine_.icount(), takeover_["detect_ms"].get<double>(), takeover_["replay_ms"].get<double>(),
+        takeover_["go_live_ms"].get<double>());
+    takeover.on_live();
+  });
+}
+
+// The hub hears of the epoch before any output can reach it.
+void LiveNode::connect_world(uint64_t epoch) {
+  if (options_.hub.empty()) return;
+  primary::HubLink::Options o;
+  o.address = options_.hub;
+  o.node = identity_.node;
+  o.keys = identity_.hub_keys.get();
+  hub_ = std::make_unique<HubEnds>(std::move(o), machine_, outputs_, recorder_->sums(), wakeup_,
+                                   [this](uint64_t reigns, const std::string& node) {
+                                     link_->depose(fmt::format("{} reigns in epoch {}, says the hub", node, reigns));
+                                   });
+  hub_->announce(epoch);
+  link_->on_epoch([this](uint64_t won) { hub_->announce(won); });
+}
+
+int LiveNode::run(std::optional<emu::MachineStop> stopped, const std::function<void()>& on_live) {
+  install_signal_handlers();
+  connect_world(link_->status().epoch);
+  outputs_.be_prompt(true);
+  next_snapshot_ = machine_.icount() + options_.snapshot_every_minstr * 1'000'000;
+  RunParts parts;
+  parts.recorder = recorder_.get();
+  parts.outputs = &outputs_;
+  parts.serial0 = hub_.get();
+  parts.has_network = hub_ != nullptr;
+  parts.wakeup = &wakeup_;
+  session_ = std::make_unique<RunSession>(run_options_, setup_, start_.pacing == ftlog::Pacing::paced, parts);
+  session_->every_slice([this] { between_slices(); });
+  link_->on_attention([this] { wakeup_.notify(); });
+  live_since_ = SteadyClock::now();
+  control_.on_request([this] { wakeup_.notify(); });
+  outputs_.open();
+  if (on_live) on_live();
+  link_->start();
+  control_.answer_with([this] { return status(); });
+  if (!options_.listen.empty()) spdlog::info("backups can join at {}", link_->endpoint());
+  const RunResult result = session_->run(stopped);
+  if (result.exit == RunExit::error) {
+    if (result.code == exit_code::kLost)
+      spdlog::error("this node was deposed at icount {}: {}", result.icount, link_->verdict());
+    else if (result.code == exit_code::kUnreachable)
+      spdlog::error("stopped at icount {}: the backup is lost and the arbiter out of reach: {}", result.icount,
+                    link_->verdict());
+  } else if (!handing_over_) {
+    recorder_->finish(end_reason(result.exit), result.code);
+    outputs_.mark(link_->last());
+    link_->finish(kFarewell, to_string(result.exit));
+    if (hub_) hub_->flush(kFarewell);
+    if (own_) own_->finish();
+  }
+  control_.on_request({});
+  control_.answer_with({});
+  link_.reset();
+  session_.reset();
+  hub_.reset();
+  if (!options_.json.empty()) write_json(options_.json, result);
+  if (result.exit != RunExit::error) explain(result);
+  return result.code;
+}
+
+void LiveNode::between_slices() {
+  if (const auto epoch = link_->take_new_epoch()) recorder_->new_epoch(*epoch);
+  if (outputs_.has_unmarked()) {
+    recorder_->mark_outputs();
+    outputs_.mark(link_->last());
+  }
+  snapshot_sometimes();
+  if (control_.stop_asked()) session_->end(RunExit::quit, 0);
+  if (control_.take_switchover()) switch_over();
+  if (link_->service(recorder_->sums())) wakeup_.notify();
+  if (hub_) hub_->between_slices(recorder_->sums(), link_->last(), link_->committed());
+  hold_back();
+  if (link_->state() == primary::PairState::deposed) {
+    const bool unreachable = options_.unreachable == "stop" && link_->verdict().find("reigns") == std::string::npos;
+    session_->end(RunExit::error, unreachable ? exit_code::kUnreachable : exit_code::kLost);
+  }
+}
+
+// The machine waits while its backup is too far behind, or too much waits to leave.
+void LiveNode::hold_back() {
+  while (!interrupted() && !control_.stop_asked()) {
+    if (const auto epoch = link_->take_new_epoch()) recorder_->new_epoch(*epoch);
+    const primary::PairStatus pair = link_->status();
+    if (pair.state == primary::PairState::deposed) return;
+    uint64_t wait_ns = 0;
+    if (!link_->lag_ns()) {
+      lag_.reset();
+    } else {
+      if (!lag_ || lag_of_ != pair.backups_joined) lag_.emplace(uint64_t{options_.lag_ms} * 1'000'000);
+      lag_of_ = pair.backups_joined;
+      wait_ns = lag_->wait_ns({machine_.icount(), machine_.now_ns()}, {pair.replayed.icount, pair.replayed.virtual_ns},
+                              host_ns());
+    }
+    if (wait_ns == 0 && !outputs_.full()) return;
+    link_->service(recorder_->sums());
+    link_->wait(std::chrono::nanoseconds(outputs_.full() ? kLookAgain : std::chrono::nanoseconds(wait_ns)));
+  }
+}
+
+void LiveNode::snapshot_sometimes() {
+  if (!own_ || options_.snapshot_every_minstr == 0 || machine_.icount() < next_snapshot_) return;
+  const ftlog::Snapshot snapshot = own_->take_snapshot();
+  recorder_->took_snapshot(snapshot);
+  outputs_.mark(link_->last());
+  next_snapshot_ = machine_.icount() + options_.snapshot_every_minstr * 1'000'000;
+}
+
+// The machine stands still until its backup reigns; if the backup is lost over it, it goes on.
+void LiveNode::switch_over() {
+  if (!link_->hand_over()) {
+    spdlog::error("there is no backup in lock step that could take over");
+    return;
+  }
+  spdlog::info("handing over at icount {}", machine_.icount());
+  handing_over_ = true;
+  while (true) {
+    link_->wait(kLookAgain);
+    switch (link_->state()) {
+      case primary::PairState::handing_over:
+      case primary::PairState::deciding:
+        if (!interrupted()) continue;
+        break;
+      case primary::PairState::deposed:
+        spdlog::info("handed over: {}", link_->verdict());
+        return session_->end(RunExit::quit, 0);
+      default:
+        break;
+    }
+    handing_over_ = false;
+    return;
+  }
+}
+
+ordered_json LiveNode::status() const {
+  const primary::PairStatus pair = link_->status();
+  const primary::OutputCounts out = outputs_.counts();
+  const double seconds = std::chrono::duration<double>(SteadyClock::now() - live_since_).count();
+  ordered_json json = {
+      {"role", "primary"},
+      {"state", primary::to_string(pair.state)},
+      {"epoch", pair.epoch},
+      {"backup", pair.backup},
+      {"icount", pair.horizon.icount},
+      {"virtual_ns", pair.horizon.virtual_ns},
+      {"live_s", seconds},
+      {"appended", pair.appended},
+      {"acknowledged", pair.acknowledged},
+      {"lag_ms", static_cast<double>(link_->lag_ns().value_or(0)) / 1e6},
+      {"backups_joined", pair.backups_joined},
+      {"backups_lost", pair.backups_lost},
+      {"listens_at", link_->endpoint()},
+      {"outputs",
+       {{"held", out.held},
+        {"held_bytes", out.held_bytes},
+        {"released", out.released},
+        {"median_wait_us", out.median_wait_us},
+        {"worst_wait_us", out.worst_wait_us}}},
+      {"log",
+       {{"bytes_out", pair.channel.bytes_out},
+        {"bytes_in", pair.channel.bytes_in},
+        {"messages_out", pair.channel.messages_out},
+        {"messages_in", pair.channel.messages_in},
+        {"kbit_s",
+         seconds > 0 ? static_cast<double>(pair.channel.bytes_out - pair.transfer_bytes) * 8e-3 / seconds : 0},
+        {"resent_blocks", pair.resent_blocks}}},
+      {"rejected",
+       {{"bad", pair.channel.bad_in},
+        {"version", pair.channel.version_in},
+        {"keys", pair.channel.refused_keys},
+        {"stale", pair.stale_messages}}},
+      {"transfer",
+       {{"pages", pair.transfer_pages},
+        {"bytes", pair.transfer_bytes},
+        {"pause_ms", static_cast<double>(pair.transfer_pause_us) / 1e3}}}};
+  if (!takeover_.is_null()) json["takeover"] = takeover_;
+  if (hub_) {
+    const primary::HubLink::Counts hub = hub_->link().counts();
+    json["hub"] = {{"connected", hub_->link().connected()},
+                   {"frames_out", hub.frames_out},
+                   {"frames_in", hub.frames_in},
+                   {"fenced", hub.fenced}};
+  }
+  return json;
+}
+
+}  // namespace understudy::tools

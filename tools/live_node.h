@@ -1,0 +1,78 @@
+// A node that is live: runs the machine for the world, holds its outputs until the backup has the log, lets backups
+// join, and stops when another node reigns. A primary is one from power-on, a backup from its takeover on.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "primary/backup_link.h"
+#include "primary/lag_control.h"
+#include "primary/output_commit.h"
+#include "primary/recorder.h"
+#include "tools/hub_ends.h"
+#include "tools/machine_setup.h"
+#include "tools/node_control.h"
+#include "tools/pair_log.h"
+#include "tools/pair_options.h"
+#include "tools/run_session.h"
+
+namespace understudy::tools {
+
+class LiveNode {
+ public:
+  // All outlive the node. `run` says where the machine's ends are on this host.
+  LiveNode(const PairOptions& options, PairIdentity& identity, NodeControl& control, const RunOptions& run,
+           MachineSetup& setup, primary::OutputCommit& outputs, const ftlog::Start& start);
+  ~LiveNode();
+
+  // From power-on, in this epoch.
+  int run_from_power_on(uint64_t epoch);
+  // A machine that was replayed until here: `log` and `sums` are where its streams stand, `own` the log that this node
+  // kept while it was a backup.
+  struct Takeover {
+    std::chrono::steady_clock::time_point last_heard;  // from the old primary
+    std::chrono::steady_clock::time_point given_up, replayed;
+    uint64_t epoch = 0;
+    ftlog::CodecState log;
+    primary::OutputSums sums{0};
+    std::optional<emu::MachineStop> stopped;
+    std::unique_ptr<StintLog> own;
+    std::function<void()> on_live;  // right after outputs may leave
+  };
+  int run_from_takeover(Takeover takeover);
+
+ private:
+  int run(std::optional<emu::MachineStop> stopped, const std::function<void()>& on_live);
+  void connect_world(uint64_t epoch);
+  void make_link(const ftlog::CodecState& log, uint64_t epoch);
+  void between_slices();
+  void hold_back();
+  void snapshot_sometimes();
+  void switch_over();
+  nlohmann::ordered_json status() const;
+
+  const PairOptions& options_;
+  PairIdentity& identity_;
+  NodeControl& control_;
+  const RunOptions& run_options_;
+  MachineSetup& setup_;
+  emu::Machine& machine_;
+  primary::OutputCommit& outputs_;
+  ftlog::Start start_;
+  std::unique_ptr<StintLog> own_;
+  std::unique_ptr<primary::BackupLink> link_;
+  std::unique_ptr<PairLog> log_;
+  std::unique_ptr<primary::Recorder> recorder_;
+  Wakeup wakeup_;
+  std::unique_ptr<HubEnds> hub_;
+  std::unique_ptr<RunSession> session_;
+  std::optional<primary::LagControl> lag_;
+  uint64_t lag_of_ = 0;  // which backup's
+  uint64_t next_snapshot_ = 0;
+  bool handing_over_ = false;
+  nlohmann::ordered_json takeover_;  // how it went, for status()
+  std::chrono::steady_clock::time_point live_since_;
+};
+
+}  // namespace understudy::tools

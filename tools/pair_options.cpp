@@ -1,0 +1,149 @@
+#include "tools/pair_options.h"
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <array>
+#include <random>
+
+#include "ftlog/recording.h"
+#include "primary/moment.h"
+#include "tools/serial_backend.h"
+
+namespace understudy::tools {
+
+namespace {
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == 0) return "node";
+  return name.data();
+}
+
+}  // namespace
+
+std::string build_name() {
+  static const std::string name = [] { return fmt::format("{:016x}", ftlog::sum_file("/proc/self/exe").checksum); }();
+  return name;
+}
+
+void add_pair_options(CLI::App& command, PairOptions& o) {
+  auto* pair = command.add_option_group("The pair");
+  pair->add_option("--log-to", o.listen,
+                   "Where a backup can join this node while it is live: tcp://HOST:PORT (* for any port) or ipc://PATH")
+      ->type_name("ADDRESS");
+  pair->add_option("--arbiter", o.arbiter,
+                   "Who decides which node may be live: file:DIRECTORY on a disk that all nodes share, or "
+                   "etcd:http://HOST:PORT[,...][/PREFIX]")
+      ->type_name("ARBITER")
+      ->required();
+  pair->add_option("--node", o.node, "This node's name in logs and at the arbiter [the host's name]")
+      ->type_name("NAME");
+  pair->add_option("--timeout", o.timeout_ms, "Milliseconds of silence after which the other side is given up")
+      ->check(CLI::Range(20u, 600'000u))
+      ->capture_default_str();
+  pair->add_option("--lag", o.lag_ms,
+                   "Milliseconds of the guest's time that the backup may be behind; the primary slows down")
+      ->check(CLI::Range(10u, 600'000u))
+      ->capture_default_str();
+  pair->add_option("--arbiter-timeout", o.arbiter_timeout_ms,
+                   "Milliseconds after which the arbiter counts as out of reach")
+      ->check(CLI::Range(50u, 60'000u))
+      ->capture_default_str();
+  pair->add_option("--when-unreachable", o.unreachable,
+                   "If the other side is silent and the arbiter out of reach: wait (outputs stand still) or stop")
+      ->check(CLI::IsMember({"wait", "stop"}))
+      ->capture_default_str();
+  pair->add_option("--log", o.log,
+                   "A folder for the log as this node has it: each stint of the node is a recording in it")
+      ->type_name("DIR");
+  pair->add_flag(
+      "--durable", o.durable,
+      "Nothing leaves before its log is on the disk too, so that losing all nodes at once loses nothing that a "
+      "client saw (needs --log)");
+  pair->add_option("--snapshot-every", o.snapshot_every_minstr,
+                   "With --log: million instructions between snapshots, from which recovery starts; 0: none")
+      ->type_name("MINSTR")
+      ->capture_default_str();
+  pair->add_option("--hub", o.hub, "The hub's address: its network and console are the service's")
+      ->type_name("ADDRESS");
+  pair->add_option("--hub-key", o.hub_key, "The hub's public key file, where there are keys")->type_name("FILE");
+  pair->add_option("--control", o.control,
+                   "Where `status` and `ctl` reach this node: ipc://PATH or tcp://127.0.0.1:PORT")
+      ->type_name("ADDRESS");
+  pair->add_option("--key", o.key, "This node's secret key file (understudy keys)")->type_name("FILE");
+  pair->add_option("--peer", o.peers, "A public key file of a node to talk to; may be repeated")->type_name("FILE");
+  pair->add_flag("--insecure", o.insecure, "Allow addresses outside of this host without keys");
+  pair->add_option("--log-level", o.log_level, "What is said on standard error")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
+      ->capture_default_str();
+  pair->add_option("--kill-at", o.kill_at,
+                   "For tests: this process kills itself at a moment of the protocol, NAME[:COUNT]")
+      ->type_name("MOMENT");
+}
+
+PairIdentity identify(const PairOptions& options) {
+  auto logger = spdlog::get("pair");
+  if (!logger) logger = spdlog::stderr_color_mt("pair");
+  spdlog::set_default_logger(logger);
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
+  spdlog::set_level(spdlog::level::from_str(options.log_level));
+  spdlog::flush_on(spdlog::level::debug);
+  if (!options.kill_at.empty()) {
+    try {
+      primary::kill_at(options.kill_at);
+    } catch (const std::invalid_argument& error) {
+      throw UsageError(
+          fmt::format("--kill-at {}; the moments are {}", error.what(), fmt::join(primary::moment_names(), ", ")));
+    }
+  }
+  if (options.durable && options.log.empty()) throw UsageError("--durable needs --log DIR: where the log is kept");
+  PairIdentity identity;
+  std::random_device random;
+  identity.node = fmt::format("{}/{:08x}", options.node.empty() ? host_name() : options.node, random());
+  if (!ftlog::is_node_name(identity.node))
+    throw UsageError(fmt::format("--node {}: want up to 190 printable characters without blanks", options.node));
+  if (!options.key.empty())
+    identity.keys = std::make_unique<ftlog::CurveIdentity>(ftlog::load_identity(options.key, options.peers));
+  else if (!options.peers.empty())
+    throw UsageError("--peer needs --key: this node's own secret key");
+  if (!options.hub.empty()) {
+    ftlog::check_address(options.hub, identity.keys != nullptr, options.insecure);
+    if (identity.keys && options.hub_key.empty())
+      throw UsageError("--hub with --key needs --hub-key: the hub's public key");
+    if (identity.keys)
+      identity.hub_keys = std::make_unique<ftlog::CurveIdentity>(ftlog::load_identity(options.key, {options.hub_key}));
+  }
+  identity.arbiter = ftlog::open_arbiter(options.arbiter, std::chrono::milliseconds(options.arbiter_timeout_ms));
+  return identity;
+}
+
+ftlog::ChannelSocket::Options listening_socket(const PairOptions& options, const PairIdentity& identity) {
+  ftlog::ChannelSocket::Options socket;
+  socket.role = ftlog::ChannelSocket::Role::bound;
+  socket.address = options.listen.empty() ? "ipc://*" : options.listen;
+  socket.name = identity.node;
+  if (identity.keys) socket.keys = *identity.keys;
+  ftlog::check_address(socket.address, identity.keys != nullptr, options.insecure);
+  return socket;
+}
+
+ftlog::ChannelSocket::Options joining_socket(const PairOptions& options, const PairIdentity& identity, size_t attempt) {
+  ftlog::ChannelSocket::Options socket;
+  const size_t index = attempt % options.join.size();
+  socket.role = ftlog::ChannelSocket::Role::connected;
+  socket.address = options.join[index];
+  socket.name = identity.node;
+  ftlog::check_address(socket.address, identity.keys != nullptr, options.insecure);
+  if (!identity.keys) return socket;
+  const std::vector<std::string>& peers = identity.keys->peers;
+  if (peers.empty()) throw UsageError("--key needs --peer: the public key of the node to join");
+  socket.keys = *identity.keys;
+  socket.keys->peers = {peers.size() == options.join.size() ? peers[index]
+                                                            : peers[attempt / options.join.size() % peers.size()]};
+  return socket;
+}
+
+}  // namespace understudy::tools
