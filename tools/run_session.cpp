@@ -4,6 +4,7 @@
 
 #include <csignal>
 #include <ctime>
+#include <string_view>
 
 #include "devices/isa_debug_exit.h"
 #include "tools/terminal.h"
@@ -65,7 +66,7 @@ RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool pace
   com1_ = parts_.serial0 != nullptr ? parts_.serial0 : serial0_.get();
   serial1_ = open_serial(options.serial1, wakeup_);
   debugcon_ = open_serial(options.debugcon, wakeup_);
-  connect_serial("serial0", *com1_);
+  if (parts_.serial0 == nullptr) connect_serial("serial0", *com1_);
   connect_serial("serial1", *serial1_);
   connect_serial("debugcon", *debugcon_);
   if (!parts_.has_network)
@@ -74,6 +75,7 @@ RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool pace
 
 RunSession::~RunSession() {
   for (const char* channel : {"serial0", "serial1", "debugcon"}) {
+    if (parts_.serial0 != nullptr && std::string_view(channel) == "serial0") continue;
     const emu::ChannelId id = machine_.world().channel(channel);
     if (parts_.outputs != nullptr)
       parts_.outputs->connect(id, {});

@@ -26,7 +26,7 @@ namespace understudy::tools {
 struct RunParts {
   primary::Recorder* recorder = nullptr;     // hears of what the session does to the machine
   primary::OutputCommit* outputs = nullptr;  // holds what leaves the machine, instead of letting it go at once
-  SerialBackend* serial0 = nullptr;          // COM1's end, instead of the options'
+  SerialBackend* serial0 = nullptr;          // COM1's input, instead of the options' end; its output is its own affair
   bool has_network = false;                  // the card's cable is somebody else's
   Wakeup* wakeup = nullptr;                  // what ends the wait of an idle machine, instead of the session's own
 };
