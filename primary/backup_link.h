@@ -98,6 +98,8 @@ class BackupLink : public ftlog::LogSink {
 
   // Another node is known to reign. Any thread.
   void depose(const std::string& why);
+  // Ends the channel's thread: none of the callbacks is called any more.
+  void stop() { socket_.stop(std::chrono::milliseconds(0)); }
   PairState state() const;
   // How far the backup is behind, in virtual time; nothing without one.
   std::optional<uint64_t> lag_ns() const;

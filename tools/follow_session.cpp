@@ -154,6 +154,8 @@ void FollowSession::begin_own_log() {
   auto log = std::make_unique<StintLog>(options_.log, setup_, options_.durable);
   log->begin(start_, replayer_->sums());
   const std::lock_guard lock(own_mutex_);
+  own_icount_ = setup_.pc->machine().icount();
+  own_virtual_ns_ = setup_.pc->machine().now_ns();
   own_ = std::move(log);
   std::vector<ftlog::LogEntry> early;
   early.swap(early_);
@@ -180,7 +182,8 @@ void FollowSession::note_engaged() {
   const std::lock_guard lock(own_mutex_);
   if (!own_) return;
   const ftlog::CodecState log = link_->log_state();
-  own_->writer().append(log.icount, log.virtual_ns, ftlog::Epoch{link_->epoch()});
+  own_->writer().append(std::max(log.icount, own_icount_), std::max(log.virtual_ns, own_virtual_ns_),
+                        ftlog::Epoch{link_->epoch()});
   own_->writer().sync();
 }
 

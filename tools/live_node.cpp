@@ -132,9 +132,11 @@ int LiveNode::run(std::optional<emu::MachineStop> stopped, const std::function<v
   }
   control_.on_request({});
   control_.answer_with({});
-  link_.reset();
-  session_.reset();
+  // Each of these calls the next: the channel the hub, the hub's link the channel's owner.
+  link_->stop();
   hub_.reset();
+  session_.reset();
+  link_.reset();
   if (!options_.json.empty()) write_json(options_.json, result);
   if (result.exit != RunExit::error) explain(result);
   return result.code;
@@ -149,6 +151,7 @@ void LiveNode::between_slices() {
   snapshot_sometimes();
   if (control_.stop_asked()) session_->end(RunExit::quit, 0);
   if (control_.take_switchover()) switch_over();
+  if (handing_over_) return;
   if (link_->service(recorder_->sums())) wakeup_.notify();
   if (hub_) hub_->between_slices(recorder_->sums(), link_->last(), link_->committed());
   hold_back();

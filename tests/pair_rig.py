@@ -1,0 +1,180 @@
+"""Real processes of a pair: a hub, nodes that are live or follow, and clients of kv_server behind the hub's network."""
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import kv_load  # noqa: E402
+import linearizable  # noqa: E402
+
+COMMAND = os.environ['UNDERSTUDY']
+GUEST = os.path.join(os.environ['UNDERSTUDY_FIRMWARE'], 'kv_server.elf')
+LIMIT = 120  # host seconds for anything that takes a few
+# On a host that is busy with other things, silence has to last before it means something.
+TIMEOUT_MS = int(os.environ.get('UNDERSTUDY_TIMEOUT_MS', '1500'))
+
+
+def require(condition, text):
+    if not condition:
+        raise AssertionError(text)
+
+
+def until(what, condition, limit=LIMIT):
+    deadline = time.monotonic() + limit
+    while not (result := condition()):
+        require(time.monotonic() < deadline, f'after {limit} s still not: {what}')
+        time.sleep(0.01)
+    return result
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+class Node:
+    """One process of the service; its standard error is kept in a file."""
+
+    def __init__(self, pair, name, *arguments):
+        self.name = name
+        self.control = f'ipc://{pair.scratch}/{name}.control'
+        self.address = f'ipc://{pair.scratch}/{name}.log'
+        self.log = os.path.join(pair.scratch, name + '.log-folder')
+        self.said_in = os.path.join(pair.scratch, name + '.stderr')
+        with open(self.said_in, 'ab') as said:
+            self.process = subprocess.Popen([COMMAND, *arguments, '--control', self.control], stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.DEVNULL, stderr=said)
+
+    def said(self):
+        with open(self.said_in, errors='replace') as file:
+            return file.read()
+
+    def kill(self, number=signal.SIGKILL):
+        self.process.send_signal(number)
+        if number == signal.SIGKILL:
+            self.process.wait()
+
+    def code(self):
+        try:
+            return self.process.wait(LIMIT)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f'{self.name} does not end: {self.said()[-2000:]}') from None
+
+    def status(self):
+        done = subprocess.run([COMMAND, 'status', '--json', '--timeout', '2000', self.control], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL)
+        answer = json.loads(done.stdout)[0]
+        return answer.get('status')
+
+    def is_in(self, *states):
+        def there():
+            require(self.process.poll() is None, f'{self.name} ended with {self.process.poll()}: {self.said()[-2000:]}')
+            status = self.status()
+            return status if status and status.get('state') in states else None
+        return until(f'{self.name} in {states}; it says {self.said()[-1500:]}', there)
+
+
+class Pair:
+    """A hub, and nodes as they are asked for."""
+
+    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio')):
+        self.scratch = scratch
+        self.guest = guest
+        self.options = list(options)
+        self.port = free_port()
+        self.nodes = []
+        self.hub_address = f'ipc://{scratch}/hub'
+        self.journal = os.path.join(scratch, 'hub.journal')
+        self.arbiter = f'file:{scratch}/arbiter'
+        self.number = 0
+        self.hub = Node(self, 'hub', 'hub', '--listen', self.hub_address, '--journal', self.journal, '--net',
+                        f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', f'file:{scratch}/console')
+        until('a hub', lambda: self.hub.status())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for node in [*self.nodes, self.hub]:
+            if node.process.poll() is None:
+                node.process.kill()
+                node.process.wait()
+
+    def _start(self, role, *arguments):
+        self.number += 1
+        name = f'node{self.number}'
+        address = f'ipc://{self.scratch}/{name}.log'
+        node = Node(self, name, role, *arguments, '--hub', self.hub_address, '--arbiter', self.arbiter, '--log-to', address,
+                    '--node', name, '--timeout', str(TIMEOUT_MS))
+        self.nodes.append(node)
+        return node
+
+    def primary(self, *more):
+        return self._start('primary', self.guest, *self.options, *more)
+
+    def backup(self, *more):
+        joins = ','.join(node.address for node in self.nodes)
+        return self._start('backup', '--join', joins, *more)
+
+    def ready(self):
+        until('the guest is ready', lambda: 'ready' in self.console())
+
+    def console(self):
+        path = os.path.join(self.scratch, 'console')
+        return open(path, errors='replace').read() if os.path.exists(path) else ''
+
+    def reigns(self):
+        with open(self.journal) as file:
+            return [event for line in file if (event := json.loads(line))['event'] == 'reign']
+
+    def check_reigns(self):
+        """Never two live machines: what the hub saw of one ended before it heard of the next."""
+        reigns = self.reigns()
+        for before, after in zip(reigns, reigns[1:]):
+            require(before['epoch'] < after['epoch'], f'epochs out of order: {before} {after}')
+            last = after.get('before', {}).get('last_output_ns', 0)
+            require(last <= after['mono_ns'], f'an output of {before} came after {after}')
+        return reigns
+
+
+class Clients:
+    """Four clients that ask without a pause, until stopped; the history must be linearizable then."""
+
+    def __init__(self, pair, clients=4, keys=8, seed=1):
+        self.history = open(os.path.join(pair.scratch, f'history.{seed}'), 'w')
+        self.load = kv_load.Load(('127.0.0.1', pair.port), clients, keys, seed, 30, None, self.history).start()
+
+    def stop(self):
+        summary = self.load.stop()
+        self.history.close()
+        try:
+            checked = linearizable.check(self.load.history)
+        except linearizable.Violation as violation:
+            raise AssertionError(f'not linearizable: {violation}') from None
+        require(checked['operations'] > 0, 'nothing was answered')
+        return summary
+
+
+def scratch():
+    return tempfile.TemporaryDirectory(prefix='understudy-pair-')
+
+
+def main(tests):
+    failed = 0
+    for test in tests:
+        begin = time.monotonic()
+        with scratch() as folder:
+            try:
+                note = test(folder)
+                print(f'ok   {test.__name__} ({time.monotonic() - begin:.1f} s){": " + note if note else ""}', flush=True)
+            except AssertionError as error:
+                failed += 1
+                print(f'FAIL {test.__name__}: {error}', flush=True)
+    return 1 if failed else 0
