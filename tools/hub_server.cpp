@@ -191,6 +191,10 @@ void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::Announce
     journal_.write("again", {{"node", peer.node}, {"epoch", m.epoch}});
   told_accepted_ = false;
   tell_accepted();
+  if (answer != HubFence::Answer::reigns || !before || before->node == m.node) return;
+  recent_.take(RecentFrames::Clock::now(), [this](std::span<const uint8_t> frame) {
+    if (send(fence_.live(), hub::FrameIn{frame})) ++counts_.in_again;
+  });
 }
 
 // Nothing of the console passes until the live replica has this: it is tried again while its queue is full.
@@ -306,6 +310,7 @@ bool HubServer::send(const PeerId& id, const hub::ToReplica& message) {
 }
 
 void HubServer::frame_to_service(std::span<const uint8_t> frame) {
+  recent_.add(frame, RecentFrames::Clock::now());
   if (fence_.live().empty()) {
     ++counts_.in_no_replica;
   } else if (!send(fence_.live(), hub::FrameIn{frame})) {
@@ -344,7 +349,8 @@ Json HubServer::status() const {
             {"in", counts_.frames_in},
             {"bytes_in", counts_.bytes_in},
             {"in_no_replica", counts_.in_no_replica},
-            {"in_queue_full", counts_.in_queue_full}}},
+            {"in_queue_full", counts_.in_queue_full},
+            {"in_again", counts_.in_again}}},
           {"fenced", fenced_json(fence_.dropped())},
           {"same_epoch_refused", fence_.same_epoch()},
           {"unannounced", fence_.unannounced()},

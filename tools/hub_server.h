@@ -24,6 +24,7 @@
 #include "tools/hub_ethernet.h"
 #include "tools/hub_fence.h"
 #include "tools/hub_journal.h"
+#include "tools/recent_frames.h"
 
 namespace understudy::tools {
 
@@ -56,6 +57,7 @@ class HubServer {
     uint64_t frames_out = 0, bytes_out = 0;  // from the live replica
     uint64_t frames_in = 0, bytes_in = 0;    // to it
     uint64_t in_no_replica = 0, in_queue_full = 0;
+    uint64_t in_again = 0;  // sent to a successor once more
     uint64_t bad_messages = 0, too_many_peers = 0;
     uint64_t connections = 0, lost = 0, bad_peers = 0, refused_keys = 0;
   };
@@ -88,6 +90,7 @@ class HubServer {
   ConsoleEnd end_;
   HubEthernet ethernet_;
   Counts counts_;
+  RecentFrames recent_;
   std::vector<int> gone_;       // connections that were lost; their last messages may still be here
   bool told_accepted_ = false;  // the live replica was
   uint64_t told_delivered_ = 0;

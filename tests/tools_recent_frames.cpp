@@ -1,0 +1,33 @@
+#include <doctest/doctest.h>
+
+#include "tools/recent_frames.h"
+
+using namespace understudy::tools;
+using namespace std::chrono_literals;
+
+namespace {
+
+std::vector<std::vector<uint8_t>> taken(RecentFrames& frames, RecentFrames::Clock::time_point now) {
+  std::vector<std::vector<uint8_t>> all;
+  frames.take(now, [&all](std::span<const uint8_t> frame) { all.emplace_back(frame.begin(), frame.end()); });
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("hub: a successor gets the last moments' frames, in order, once") {
+  RecentFrames frames;
+  const RecentFrames::Clock::time_point begin{100s};
+  for (uint8_t i = 0; i < 10; ++i) frames.add(std::vector<uint8_t>{i}, begin + i * 1s);
+  CHECK(taken(frames, begin + 10s) == std::vector<std::vector<uint8_t>>{{7}, {8}, {9}});
+  CHECK(taken(frames, begin + 10s).empty());
+}
+
+TEST_CASE("hub: what is kept for a successor is bounded") {
+  RecentFrames frames;
+  const RecentFrames::Clock::time_point now{100s};
+  for (int i = 0; i < 5000; ++i) frames.add(std::vector<uint8_t>(60), now);
+  CHECK(frames.size() == RecentFrames::kMaxFrames);
+  for (int i = 0; i < 5000; ++i) frames.add(std::vector<uint8_t>(1514), now);
+  CHECK(frames.size() == RecentFrames::kMaxBytes / 1514);
+}
