@@ -11,9 +11,8 @@ namespace understudy::primary {
 
 namespace {
 
-constexpr std::array kNames = {
-    "input-not-logged", "logged-not-sent", "sent-not-acknowledged", "acknowledged-not-sent", "output-sent",
-    "disk-write",       "transfer",        "takeover-won",          "takeover-live"};
+constexpr std::array kNames = {"input-not-logged", "logged-not-sent", "sent-not-acknowledged", "acknowledged-not-sent",
+                               "output-sent",      "transfer",        "takeover-won",          "takeover-live"};
 std::atomic<uint64_t> left{0};
 
 }  // namespace
@@ -23,6 +22,8 @@ std::atomic<int> detail::armed{0};
 void detail::reached() {
   if (left.fetch_sub(1) == 1) ::kill(::getpid(), SIGKILL);
 }
+
+static_assert(kNames.size() == static_cast<size_t>(Moment::takeover_live));
 
 std::span<const char* const> moment_names() { return kNames; }
 

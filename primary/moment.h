@@ -14,7 +14,6 @@ enum class Moment : int {
   sent_not_acknowledged,  // a block was handed to the network
   acknowledged_not_sent,  // an output's mark is acknowledged, the output is still here
   output_sent,            // an output has left, nobody was told
-  disk_write,             // a disk's write has begun
   transfer,               // in the middle of a state transfer
   takeover_won,           // a backup has won the epoch, and is not live yet
   takeover_live,          // it is live, its held outputs have not left

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "primary/moment.h"
+
 namespace understudy::primary {
 
 Recorder::Recorder(emu::Machine& machine, ftlog::LogSink& log, const ftlog::Start& start,
@@ -19,6 +21,7 @@ Recorder::Recorder(emu::Machine& machine, ftlog::LogSink& log, OutputSums sums, 
 
 void Recorder::observe() {
   machine_.observe_inputs([this](const emu::Input& input) {
+    moment(Moment::input_not_logged);
     append(ftlog::Input{input.channel, input.payload});
     sums_.add_input(input.channel, input.payload.size());
   });

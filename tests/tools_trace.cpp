@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 #include <regex>
@@ -188,12 +189,15 @@ TEST_CASE("trace --json: an object a line, with the same in it") {
 TEST_CASE("understudy trace: symbols, ranges and the recording's end") {
   const Recording recording("hello");
   const std::string symbols = fmt::format("--symbols {}/hello.elf", UNDERSTUDY_FIRMWARE_DIR);
-  const Ran first = understudy_command(fmt::format("trace {} --count 12 {}", recording.path, symbols));
+  const Ran first = understudy_command(fmt::format("trace {} --count 20 {}", recording.path, symbols));
   CHECK(first.code == 0);
   const auto lines = lines_of(first.said);
-  REQUIRE(lines.size() == 12);
+  REQUIRE(lines.size() == 20);
   CHECK(lines[0].find("<_start runtime32.asm:") != std::string::npos);
-  CHECK(lines[11].find("<runtime_main runtime.c:") != std::string::npos);
+  // The start-up code calls it, after some instructions.
+  CHECK(std::any_of(lines.begin(), lines.end(), [](const std::string& line) {
+    return line.find("<runtime_main runtime.c:") != std::string::npos;
+  }));
   CHECK(lines_of(understudy_command(fmt::format("trace {} --from 5 --to 9", recording.path)).said).size() == 4);
   const Ran all = understudy_command(fmt::format("trace {} --json", recording.path));
   CHECK(all.code == 0);

@@ -55,7 +55,7 @@ class FollowSession {
   std::unique_ptr<backup::Replayer> replayer_;
   std::mutex own_mutex_;
   std::unique_ptr<StintLog> own_;
-  std::vector<ftlog::LogEntry> early_;           // came before there was a log
+  std::vector<ftlog::LogEntry> early_;            // came before there was a log
   uint64_t own_icount_ = 0, own_virtual_ns_ = 0;  // of its first entries
   std::optional<int> ended_;
 };
