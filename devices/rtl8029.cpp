@@ -1,10 +1,13 @@
 #include "devices/rtl8029.h"
 
+#include <algorithm>
+
 namespace understudy::devices {
 
 namespace {
 constexpr uint64_t kDataPort = 0x10;
 constexpr uint64_t kResetPort = 0x18;
+constexpr uint64_t kNsPerByte = 800;
 constexpr uint16_t kMemoryBase = 0x4000;
 // Page 0, where a DP8390 has nothing: "PC".
 constexpr uint8_t kId0 = 0x50, kId1 = 0x43;
@@ -23,8 +26,11 @@ Rtl8029::Rtl8029(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::Event
                  .header_type = 0,
                  .interrupt_pin = 1}),
       core_(clock, events, "ne2k.sent", *this),
+      clock_(clock),
+      events_(events),
       world_(world),
-      channel_(world.add_channel("net0", [this](std::span<const uint8_t> frame) { core_.receive(frame); })) {
+      arrived_event_(events.add("ne2k.arrived", [this](uint64_t) { arrived(); })),
+      channel_(world.add_channel("net0", [this](std::span<const uint8_t> frame) { arrive(frame); })) {
   add_io_bar(0, 32, 4);
   // The PROM's 16 bytes appear twice each: it is eight bits wide on a sixteen-bit bus. 57h marks such a card.
   for (unsigned i = 0; i < 16; ++i)
@@ -34,7 +40,32 @@ Rtl8029::Rtl8029(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::Event
 void Rtl8029::reset() {
   PciDevice::reset();
   state_ = {};
+  events_.cancel(arrived_event_);
+  arriving_.clear();
   core_.power_on();
+}
+
+// The whole of a frame is there when its last byte has come.
+void Rtl8029::arrive(std::span<const uint8_t> frame) {
+  if (!is_ethernet_frame(frame)) return;
+  const bool idle = arriving_.empty();
+  if (!arriving_.push(frame)) {
+    ++state_.dropped;
+    return;
+  }
+  if (idle) bring_next();
+}
+
+void Rtl8029::bring_next() {
+  const size_t on_wire = std::max(arriving_.front().size(), kEthernetMinFrame) + kEthernetWireOverhead;
+  events_.schedule(arrived_event_, clock_.now_ns() + on_wire * kNsPerByte);
+}
+
+void Rtl8029::arrived() {
+  if (arriving_.empty()) return;
+  core_.receive(arriving_.front());
+  arriving_.pop();
+  if (!arriving_.empty()) bring_next();
 }
 
 void Rtl8029::visit_state(emu::StateVisitor& visitor) {
@@ -43,6 +74,8 @@ void Rtl8029::visit_state(emu::StateVisitor& visitor) {
   visitor.value("eeprom_command", state_.eeprom_command);
   visitor.value("config2", state_.config2);
   visitor.value("config3", state_.config3);
+  visitor.value("dropped", state_.dropped);
+  arriving_.visit_state(visitor, "arriving");
   visitor.begin("core");
   core_.visit_state(visitor);
   visitor.end();

@@ -1,7 +1,9 @@
 // An NE2000-compatible network card for PCI, the RTL8029AS (Realtek, 1997): a DP8390 core with 16 KiB of packet memory
 // and the station address PROM, behind 32 I/O ports. The core's registers are at 00h..0Fh, its data port at 10h..17h,
 // and a read of 18h..1Fh resets it. Page 3 holds Realtek's own registers, of which only the identity and the guarded
-// storage of CONFIG2 and CONFIG3 do anything. Frames pass through the channel "net0".
+// storage of CONFIG2 and CONFIG3 do anything. Frames pass through the channel "net0". They arrive as a 10 Mbit/s wire
+// brings them, one after the other: the world is faster, so some wait on the other side of the wire, as in a switch,
+// and are dropped when those are too many.
 #pragma once
 
 #include <array>
@@ -12,12 +14,15 @@
 #include "devices/dp8390.h"
 #include "devices/ethernet.h"
 #include "devices/pci_device.h"
+#include "devices/waiting_frames.h"
 #include "emu/world.h"
 
 namespace understudy::devices {
 
 class Rtl8029 : public PciDevice, private Dp8390::Card {
  public:
+  static constexpr unsigned kMaxArriving = 128;  // frames
+
   Rtl8029(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::EventQueue& events, emu::World& world,
           const MacAddress& mac);
 
@@ -34,6 +39,9 @@ class Rtl8029 : public PciDevice, private Dp8390::Card {
   void store(uint16_t address, uint8_t value) override;
   void interrupt(bool level) override { set_intx(level); }
   void transmit(std::span<const uint8_t> frame) override { world_.emit(channel_, frame); }
+  void arrive(std::span<const uint8_t> frame);
+  void bring_next();
+  void arrived();
   uint8_t read_register(unsigned reg);
   void write_register(unsigned reg, uint8_t value);
 
@@ -43,11 +51,16 @@ class Rtl8029 : public PciDevice, private Dp8390::Card {
     uint8_t eeprom_command = 0;
     uint8_t config2 = 0;
     uint8_t config3 = 0;
+    uint64_t dropped = 0;
   };
   State state_;
   std::array<uint8_t, 32> prom_{};
+  WaitingFrames arriving_{kMaxArriving};
   Dp8390 core_;
+  const emu::Clock& clock_;
+  emu::EventQueue& events_;
   emu::World& world_;
+  emu::EventQueue::Id arrived_event_;
   emu::ChannelId channel_;
 };
 

@@ -13,7 +13,6 @@ constexpr unsigned kConfigBytes = 8, kConfigStatus = 6;
 constexpr uint8_t kLinkUp = 1;
 constexpr uint64_t kNsPerByte = 8;
 constexpr unsigned kHeaderBuffers = 10;
-constexpr size_t kMaxWaitingBytes = VirtioNet::kMaxWaiting * (kEthernetMaxFrame + 2);
 }  // namespace
 
 VirtioNet::VirtioNet(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::EventQueue& events, emu::DmaMemory& dma,
@@ -37,6 +36,7 @@ VirtioNet::VirtioNet(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::E
 void VirtioNet::reset() {
   VirtioPci::reset();
   state_ = {};
+  waiting_.clear();
   state_.mac = mac_;
 }
 
@@ -44,8 +44,7 @@ void VirtioNet::forget() {
   for (const auto event : {drain_event_, start_event_, sent_event_}) events_.cancel(event);
   state_.sending = false;
   state_.sending_frame.clear();
-  state_.waiting.clear();
-  state_.waiting_frames = 0;
+  waiting_.clear();
 }
 
 uint8_t VirtioNet::config_byte(unsigned offset) const {
@@ -59,7 +58,7 @@ void VirtioNet::config_byte_written(unsigned offset, uint8_t value) {
 }
 
 void VirtioNet::notified(unsigned queue) {
-  if (queue == kReceiveQueue && state_.waiting_frames != 0) events_.schedule(drain_event_, clock_.now_ns());
+  if (queue == kReceiveQueue && !waiting_.empty()) events_.schedule(drain_event_, clock_.now_ns());
   if (queue == kTransmitQueue && !state_.sending) events_.schedule(start_event_, clock_.now_ns());
 }
 
@@ -67,16 +66,8 @@ void VirtioNet::notified(unsigned queue) {
 
 void VirtioNet::receive(std::span<const uint8_t> frame) {
   if (!is_ethernet_frame(frame) || !running() || !queue(kReceiveQueue).enabled()) return;
-  if (state_.waiting_frames == 0 && deliver(frame)) return;
-  if (!running()) return;
-  if (state_.waiting_frames >= kMaxWaiting) {
-    ++state_.dropped;
-    return;
-  }
-  state_.waiting.push_back(static_cast<uint8_t>(frame.size()));
-  state_.waiting.push_back(static_cast<uint8_t>(frame.size() >> 8));
-  state_.waiting.insert(state_.waiting.end(), frame.begin(), frame.end());
-  ++state_.waiting_frames;
+  if (waiting_.empty() && deliver(frame)) return;
+  if (running() && !waiting_.push(frame)) ++state_.dropped;
 }
 
 // False when the driver has no buffer ready. A buffer too small for the frame comes back empty, and the frame is lost.
@@ -106,21 +97,9 @@ bool VirtioNet::deliver(std::span<const uint8_t> frame) {
 }
 
 void VirtioNet::drain() {
-  size_t at = 0;
-  while (running() && state_.waiting_frames != 0) {
-    const size_t left = state_.waiting.size() - at;
-    const size_t size = left >= 2 ? state_.waiting[at] | state_.waiting[at + 1] << 8 : left;
-    if (size + 2 > left) {  // cannot be, unless a snapshot says so
-      state_.waiting_frames = 0;
-      at = state_.waiting.size();
-      break;
-    }
-    if (!deliver(std::span(state_.waiting).subspan(at + 2, size))) break;
-    at += 2 + size;
-    --state_.waiting_frames;
-  }
-  if (state_.waiting.empty()) return;  // broken down: nothing waits any more
-  state_.waiting.erase(state_.waiting.begin(), state_.waiting.begin() + static_cast<std::ptrdiff_t>(at));
+  // A device that breaks down forgets what waits.
+  while (running() && !waiting_.empty() && deliver(waiting_.front()))
+    if (running()) waiting_.pop();
 }
 
 // --- transmission
@@ -164,8 +143,7 @@ void VirtioNet::visit_state(emu::StateVisitor& visitor) {
   visitor.value("sending", state_.sending);
   visitor.value("sending_head", state_.sending_head);
   visitor.sequence("sending_frame", state_.sending_frame, kEthernetMaxFrame);
-  visitor.sequence("waiting", state_.waiting, kMaxWaitingBytes);
-  visitor.value("waiting_frames", state_.waiting_frames);
+  waiting_.visit_state(visitor, "waiting");
   visitor.value("dropped", state_.dropped);
 }
 

@@ -10,6 +10,7 @@
 
 #include "devices/ethernet.h"
 #include "devices/virtio_pci.h"
+#include "devices/waiting_frames.h"
 #include "emu/clock.h"
 #include "emu/event_queue.h"
 #include "emu/world.h"
@@ -47,12 +48,10 @@ class VirtioNet : public VirtioPci {
     bool sending = false;
     uint16_t sending_head = 0;
     std::vector<uint8_t> sending_frame;
-    // Frames that wait for a buffer, each after its length in two bytes, low first.
-    std::vector<uint8_t> waiting;
-    uint32_t waiting_frames = 0;
     uint64_t dropped = 0;
   };
   State state_;
+  WaitingFrames waiting_{kMaxWaiting};  // for a buffer
   const MacAddress mac_;
   const emu::Clock& clock_;
   emu::EventQueue& events_;
