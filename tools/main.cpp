@@ -29,6 +29,7 @@
 #include "tools/cmd_resume.h"
 #include "tools/cmd_run.h"
 #include "tools/cmd_status.h"
+#include "tools/cmd_timeline.h"
 #include "tools/cmd_trace.h"
 #include "tools/control_socket.h"
 #include "tools/run_session.h"
@@ -69,6 +70,7 @@ int main(int argc, char** argv) {
   tools::add_status_command(app, then);
   tools::add_diff_command(app, then);
   tools::add_ctl_command(app, then);
+  tools::add_timeline_command(app, then);
   tools::add_keys_command(app, then);
   tools::add_arbiter_command(app, then);
   try {

@@ -5,7 +5,6 @@
 
 #include <array>
 #include <charconv>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 namespace understudy::tools {
@@ -36,6 +35,14 @@ void append_value(std::string& out, const MemoryTouch& touch) {
 
 std::string hex_of(std::span<const uint8_t> bytes) { return fmt::format("{:02x}", fmt::join(bytes, "")); }
 
+std::string exception_name(uint8_t vector) {
+  static constexpr std::array<const char*, 20> kNames = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD",
+                                                         "#NM", "#DF", "",    "#TS", "#NP", "#SS", "#GP",
+                                                         "#PF", "",    "#MF", "#AC", "#MC", "#XM"};
+  const std::string name = vector < kNames.size() ? kNames[vector] : "";
+  return name.empty() ? fmt::format("exception {}", vector) : name;
+}
+
 bool has_error_code(const emu::Event& event) {
   return event.kind == emu::EventKind::exception && emu::has_error_code(event.vector);
 }
@@ -48,11 +55,23 @@ std::string quoted(const std::string& text) { return nlohmann::json(text).dump()
 
 }  // namespace
 
-std::string_view exception_name(uint8_t vector) {
-  static constexpr std::array<std::string_view, 20> kNames = {"#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD",
-                                                              "#NM", "#DF", "",    "#TS", "#NP", "#SS", "#GP",
-                                                              "#PF", "",    "#MF", "#AC", "#MC", "#XM"};
-  return vector < kNames.size() ? kNames[vector] : "";
+std::string event_name(const emu::Event& event) {
+  switch (event.kind) {
+    case emu::EventKind::hardware:
+      return event.vector == 2 ? "NMI" : fmt::format("interrupt {:#04x}", event.vector);
+    case emu::EventKind::software_int:
+      return fmt::format("INT {:#04x}", event.vector);
+    case emu::EventKind::int3:
+      return "INT3";
+    case emu::EventKind::into:
+      return "INTO";
+    case emu::EventKind::icebp:
+      return "INT1";
+    case emu::EventKind::exception:
+    case emu::EventKind::debug_trap:
+      break;
+  }
+  return exception_name(event.vector);
 }
 
 // --- text
@@ -87,38 +106,10 @@ void TextTraceFormat::begin_instruction(std::string& out, uint64_t icount, uint3
 void TextTraceFormat::begin_event(std::string& out, uint64_t icount, const emu::Event& event, uint64_t address) {
   append_decimal(out, icount, 12);
   out += "  -- ";
-  const auto append = [&out]<typename... T>(fmt::format_string<T...> format, T&&... values) {
-    fmt::format_to(std::back_inserter(out), format, std::forward<T>(values)...);
-  };
-  switch (event.kind) {
-    case emu::EventKind::hardware:
-      if (event.vector == 2)
-        out += "NMI";
-      else
-        append("interrupt {:#04x}", event.vector);
-      break;
-    case emu::EventKind::software_int:
-      append("INT {:#04x}", event.vector);
-      break;
-    case emu::EventKind::int3:
-      out += "INT3";
-      break;
-    case emu::EventKind::into:
-      out += "INTO";
-      break;
-    case emu::EventKind::icebp:
-      out += "INT1";
-      break;
-    case emu::EventKind::debug_trap:
-      out += "#DB after the instruction";
-      break;
-    case emu::EventKind::exception:
-      out += exception_name(event.vector);
-      if (exception_name(event.vector).empty()) append("exception {}", event.vector);
-      if (has_error_code(event)) append(", error code {:#06x}", event.error_code);
-      if (has_address(event)) append(", address {:#x}", address);
-      break;
-  }
+  out += event_name(event);
+  if (event.kind == emu::EventKind::debug_trap) out += ", after the instruction";
+  if (has_error_code(event)) out += fmt::format(", error code {:#06x}", event.error_code);
+  if (has_address(event)) out += fmt::format(", address {:#x}", address);
 }
 
 void TextTraceFormat::begin_input(std::string& out, uint64_t icount, std::string_view channel,

@@ -77,7 +77,7 @@ class JsonTraceFormat : public TraceFormat {
   void close_group(std::string& out);
 };
 
-// "#PF" and the like; empty for vectors without a name.
-std::string_view exception_name(uint8_t vector);
+// "interrupt 0x20", "INT 0x80", "#PF" and the like.
+std::string event_name(const emu::Event& event);
 
 }  // namespace understudy::tools
