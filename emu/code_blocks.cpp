@@ -165,6 +165,8 @@ Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
       case 0x20:
       case 0x22:
         return i.reg == 8 ? Intercept::cr8 : Intercept::none;
+      case 0x23:
+        return (i.reg & 7) == 7 ? Intercept::debug_control : Intercept::none;
       default:
         return fp_access(i);
     }

@@ -37,7 +37,8 @@ enum class Intercept : uint8_t {
   icebp,
   fp_read,
   fp_load,
-  x87_function
+  x87_function,
+  debug_control
 };
 
 struct BlockRecord {

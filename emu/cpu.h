@@ -12,6 +12,7 @@
 #include "emu/bus.h"
 #include "emu/clock.h"
 #include "emu/code_blocks.h"
+#include "emu/deviations.h"
 #include "emu/engine.h"
 #include "emu/interrupts.h"
 #include "emu/mmu.h"
@@ -76,6 +77,8 @@ class Cpu {
     uint64_t address = 0;
   };
   const DeviceAccess& device_access() const { return device_access_; }
+  // Called when the guest is first seen to rely on something that is not so here.
+  void on_deviation(std::function<void(const DeviationSeen&)> callback) { deviations_.listen(std::move(callback)); }
   // Called after each access to a port.
   void on_port_access(std::function<void(uint16_t port)> callback) { port_accessed_ = std::move(callback); }
 
@@ -174,6 +177,7 @@ class Cpu {
   CodeBlocks blocks_;
   InterruptDelivery delivery_;
   MsrFile msrs_;
+  DeviationWatch deviations_{engine_.cpu()};
   Board board_;
   std::function<void(uint16_t)> port_accessed_;
   std::function<void(const Delivered&)> delivered_;

@@ -23,6 +23,7 @@ constexpr unsigned kSystemCallLength = 2;
 }  // namespace
 
 void Cpu::deliver(const Event& event) {
+  deviations_.interrupted(icount_);
   if (watches_events_)
     observer_->event(event, event.vector == kVectorPf && event.kind == EventKind::exception ? engine_.cpu().cr[2] : 0);
   const Delivery done = delivery_.deliver(event, engine_.flags());
@@ -34,6 +35,7 @@ void Cpu::deliver(const Event& event) {
 }
 
 void Cpu::deliver_fault(const GuestFault& fault) {
+  deviations_.interrupted(icount_);
   const uint64_t eip = engine_.cpu().eip;
   if (watches_events_) observer_->event({EventKind::exception, fault.vector, fault.error_code, eip, eip}, fault.cr2);
   const Delivery done = delivery_.deliver_fault(fault, engine_.cpu().eip, engine_.flags());
@@ -181,6 +183,8 @@ bool Cpu::may_switch_tasks(uint64_t pc, const CodeBlocks::Opcode& opcode) {
   if (mmu_.peek(descriptor_address(cpu, selector), raw) != raw.size()) return true;
   std::memcpy(&descriptor, raw.data(), raw.size());
   constexpr unsigned kCallGate = 4;
+  if (descriptor.is_system() && descriptor.type() == kCallGate && descriptor.high >> 16 != 0)
+    deviations_.saw(Deviation::gate_286, icount_);
   return descriptor.is_system() && (descriptor.type() & 7) != kCallGate;
 }
 
@@ -288,11 +292,16 @@ bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
         execute_x87_function(cpu, opcode.modrm_reg, opcode.modrm_rm);
         retire();
         return true;
+      case Intercept::debug_control:
+        if (supervisor) deviations_.debug_control_written(cpu.regs[opcode.modrm_rm], icount_);
+        break;
       case Intercept::fp_read:
         publish_fp_flags(cpu);
+        deviations_.fp_flags_published(icount_);
         break;
       case Intercept::fp_load:
         publish_fp_flags(cpu);
+        deviations_.fp_flags_published(icount_);
         fp_loaded_ = true;
         break;
       case Intercept::none:

@@ -104,8 +104,10 @@ void add_live_options(CLI::App& command, RunOptions& o) {
   run->add_option("--slice", o.slice, "Stop and go on at random counts at most N apart: changes nothing, for tests")
       ->type_name("N");
   run->add_option("--slice-seed", o.slice_seed, "Seed of those counts")->type_name("N");
-  run->add_option("--trace", o.trace,
-                  "More on standard error: info says what the machine is made of, debug also what running it took")
+  run->add_option(
+         "--trace", o.trace,
+         "What standard error tells beside errors: warnings of what the guest relies on and the CPU does not do; "
+         "at info also what the machine is made of, at debug what running it took")
       ->check(CLI::IsMember({"error", "warning", "info", "debug"}))
       ->capture_default_str();
 }

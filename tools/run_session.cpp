@@ -31,6 +31,11 @@ uint64_t thread_cpu_ns() {
   return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
+void warn_of_deviation(const emu::DeviationSeen& seen) {
+  fmt::print(stderr, "understudy: warning: {} (CS:IP {:04x}:{:08x}, instruction {}; see emu/DEVIATIONS.md)\n",
+             emu::to_string(seen.what), seen.cs, seen.eip, seen.icount);
+}
+
 volatile std::sig_atomic_t signalled = 0;
 
 extern "C" void note_signal(int) { signalled = 1; }
@@ -69,11 +74,13 @@ RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool pace
   if (parts_.serial0 == nullptr) connect_serial("serial0", *com1_);
   connect_serial("serial1", *serial1_);
   connect_serial("debugcon", *debugcon_);
+  if (options.trace != "error") machine_.cpu().on_deviation(warn_of_deviation);
   if (!parts_.has_network)
     net_ = std::make_unique<NetLink>(options.net, options.pcap, machine_, wakeup_, parts_.outputs);
 }
 
 RunSession::~RunSession() {
+  machine_.cpu().on_deviation({});
   for (const char* channel : {"serial0", "serial1", "debugcon"}) {
     if (parts_.serial0 != nullptr && std::string_view(channel) == "serial0") continue;
     const emu::ChannelId id = machine_.world().channel(channel);
