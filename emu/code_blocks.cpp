@@ -166,7 +166,7 @@ Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
       case 0x22:
         return i.reg == 8 ? Intercept::cr8 : Intercept::none;
       case 0x23:
-        return (i.reg & 7) == 7 ? Intercept::debug_control : Intercept::none;
+        return Intercept::debug_register;
       default:
         return fp_access(i);
     }
@@ -182,6 +182,10 @@ Intercept intercept_of(const Instruction& i, const EngineCpu& cpu) {
   if (i.opcode == 0xff && ((i.reg & 7) == 3 || (i.reg & 7) == 5)) return Intercept::far_transfer;
   if (i.opcode == 0xcf) return Intercept::iret;
   return Intercept::none;
+}
+
+bool contains(const std::vector<uint64_t>& ascending, uint64_t address) {
+  return !ascending.empty() && std::binary_search(ascending.begin(), ascending.end(), address);
 }
 
 }  // namespace
@@ -245,7 +249,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
     record.last_offset = static_cast<uint16_t>(offset);
     const bool last = offset + i.length >= size;
     if (last && watches_privilege_) record.may_change_privilege = may_change_privilege(i);
-    if (!breakpoints_.empty() && std::binary_search(breakpoints_.begin(), breakpoints_.end(), pc + offset)) {
+    if (contains(breakpoints_, pc + offset) || contains(guest_breakpoints_, pc + offset)) {
       if (index == 0)
         record.breakpoint = true;
       else
@@ -351,6 +355,14 @@ bool CodeBlocks::set_breakpoints(std::vector<uint64_t> addresses) {
   breakpoints_ = std::move(addresses);
   return true;
 }
+
+bool CodeBlocks::set_guest_breakpoints(std::vector<uint64_t> addresses) {
+  if (addresses == guest_breakpoints_) return false;
+  guest_breakpoints_ = std::move(addresses);
+  return true;
+}
+
+bool CodeBlocks::is_debuggers_breakpoint(uint64_t pc) const { return contains(breakpoints_, pc); }
 
 void CodeBlocks::reset() {
   engine_.drop_all_code();

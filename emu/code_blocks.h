@@ -38,7 +38,7 @@ enum class Intercept : uint8_t {
   fp_read,
   fp_load,
   x87_function,
-  debug_control
+  debug_register
 };
 
 struct BlockRecord {
@@ -53,7 +53,7 @@ struct BlockRecord {
   BlockAction action;
   Intercept intercept;
   bool may_change_privilege;  // known only while privilege is watched
-  bool breakpoint;            // on its first instruction
+  bool breakpoint;            // on its first instruction, the guest's or a debugger's
 };
 constexpr uint64_t kNeedsCare = 1ull << 62;
 
@@ -91,9 +91,11 @@ class CodeBlocks {
   static constexpr size_t kRecords = 1u << 19;
   // From the next reset() on, blocks that may leave the privilege level need care.
   void watch_privilege(bool watch) { watches_privilege_ = watch; }
-  // From the next reset() on, instructions at these linear addresses begin blocks that need care. False if these are
-  // the addresses already.
+  // From the next reset() on, instructions at these linear addresses begin blocks that need care: a debugger's, and
+  // those of the guest's debug registers. False if these are the addresses already.
   bool set_breakpoints(std::vector<uint64_t> addresses);
+  bool set_guest_breakpoints(std::vector<uint64_t> addresses);
+  bool is_debuggers_breakpoint(uint64_t pc) const;
   bool nearly_full() const { return used_ + 4096 > kRecords; }
   uint64_t blocks_translated() const { return translated_; }
 
@@ -114,7 +116,7 @@ class CodeBlocks {
   uint64_t translated_ = 0;
   uint64_t generation_ = 0;
   bool watches_privilege_ = false;
-  std::vector<uint64_t> breakpoints_;  // ascending
+  std::vector<uint64_t> breakpoints_, guest_breakpoints_;  // ascending
   BlockRecord* current_ = nullptr;
   void** hook_data_ = nullptr;
   struct IndexEntry {

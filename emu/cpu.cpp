@@ -8,6 +8,7 @@
 #include "emu/cpu_hooks.h"
 #include "emu/cpu_observer.h"
 #include "emu/cpuid.h"
+#include "emu/debug_registers.h"
 #include "emu/fp_status.h"
 #include "emu/segment_load.h"
 
@@ -122,10 +123,9 @@ void Cpu::reset() {
   cpu.star = cpu.lstar = cpu.cstar = cpu.fmask = cpu.kernel_gs_base = cpu.tsc_aux = 0;
   cpu.pat = 0x0007040600070406;
   cpu.misc_enable = 1;
-  for (unsigned i = 0; i < 8; ++i) {
-    const uint64_t value = i == 6 ? 0xffff0ff0 : i == 7 ? 0x400 : 0;
-    uc_reg_write(engine_.handle(), UC_X86_REG_DR0 + static_cast<int>(i), &value);
-  }
+  for (unsigned i = 0; i < 8; ++i) cpu.dr[i] = 0;
+  write_debug_register(cpu, 6, 0);
+  write_debug_register(cpu, 7, 0);
   cpu.error_code = 0;
   cpu.exception_is_int = 0;
   cpu.old_exception = -1;
@@ -145,6 +145,7 @@ void Cpu::registers_changed() {
   running_ = nullptr;
   io_step_ = engine_step_ = own_store_step_ = Step::none;
   passed_intercept_ = wants_engine_step_ = fp_loaded_ = false;
+  debug_registers_changed_ = true;
   engine_.limit_next_block(~0u);
   mmu_.registers_changed();
 }
@@ -185,14 +186,15 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (engine_step_ == Step::second) return pause(Pause::step_done);
   // The block at hand may be one that the store has changed.
   if (own_store_step_ == Step::second) return pause(Pause::boundary);
-  if (stop_requested_ || icount_ >= limit_ || accepts_interrupt() || blocks_.nearly_full())
+  if (stop_requested_ || icount_ >= limit_ || accepts_interrupt() || blocks_.nearly_full() || debug_registers_changed_)
     return pause(Pause::boundary);
 
   if (privilege_unsure_) settle_privilege();
   const bool stepping = io_step_ == Step::first || engine_step_ == Step::first || own_store_step_ == Step::first;
-  if (record->breakpoint && !stepping && breakpoint_) {
-    breakpoint_(pc);
+  if (record->breakpoint && !stepping) {
+    if (breakpoint_ && blocks_.is_debuggers_breakpoint(pc)) breakpoint_(pc);
     if (stop_requested_) return pause(Pause::boundary);
+    if (!passed_intercept_ && raise_breakpoint(pc)) return;
   }
   uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(record->count, limit_ - icount_));
   if (record->limit != 0) limit = std::min<uint32_t>(limit, record->limit);
@@ -237,7 +239,8 @@ void Cpu::pause(Pause why) {
 void Cpu::refresh_fast_limit() {
   const bool attention = interrupt_ || nmi_pending_ || stop_requested_ || io_step_ != Step::none ||
                          engine_step_ != Step::none || own_store_step_ != Step::none || passed_intercept_ ||
-                         fp_loaded_ || stopping_ || privilege_unsure_ || watches_instructions_;
+                         fp_loaded_ || stopping_ || privilege_unsure_ || watches_instructions_ ||
+                         debug_registers_changed_;
   fast_limit_ = attention ? 0 : limit_;
 }
 
@@ -267,6 +270,14 @@ void Cpu::observe(CpuObserver* observer, const CpuWatch& watch) {
 
 void Cpu::set_breakpoints(std::vector<uint64_t> addresses) {
   if (!blocks_.set_breakpoints(std::move(addresses))) return;
+  blocks_.reset();
+  engine_.limit_next_block(~0u);
+}
+
+void Cpu::take_debug_registers() {
+  debug_registers_changed_ = false;
+  debug_control_ = engine_.cpu().dr[7];
+  if (!blocks_.set_guest_breakpoints(execute_breakpoints(engine_.cpu()))) return;
   blocks_.reset();
   engine_.limit_next_block(~0u);
 }
@@ -343,6 +354,7 @@ CpuStop Cpu::run(uint64_t limit) {
       continue;
     }
     if (halted_) return CpuStop::halted;
+    if (debug_registers_changed_) take_debug_registers();
     if (blocks_.nearly_full()) blocks_.reset();
     if (wants_engine_step_) {
       wants_engine_step_ = false;
@@ -442,6 +454,7 @@ void Cpu::engine_step() {
   engine_step_ = Step::none;
   tell_of_changes(watched);
   engine_.limit_next_block(~0u);
+  debug_registers_changed_ = true;  // by a task switch
   engine_.use_walker(Engine::Walker::ours);
   memory_.changes().note_all();  // the engine's own walker tells nobody what it let through
   mmu_.note_code(pc);

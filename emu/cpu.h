@@ -164,6 +164,8 @@ class Cpu {
   // Takes back the instructions of the current block that did not run: those from linear address `pc` on.
   void roll_back_to(uint64_t pc);
   // Executes the intercepted instruction at the current RIP; false: let the engine run the block as it is.
+  bool raise_breakpoint(uint64_t pc);
+  void take_debug_registers();
   bool execute_intercept(const BlockRecord& record, uint64_t pc);
   void system_call(bool sysenter);
   template <typename F>
@@ -201,8 +203,10 @@ class Cpu {
   enum class Step : uint8_t { none, first, second } io_step_ = Step::none, engine_step_ = Step::none, own_store_step_ = Step::none;
   bool limited_ = false;  // the next block, a lone store, was looked up with a limit of one
   bool in_tsc_read_ = false;
-  bool fp_loaded_ = false;          // an instruction that replaces FP flags has been let through
-  bool wants_engine_step_ = false;  // the next instruction is one that only the engine's own walker gets right
+  bool fp_loaded_ = false;               // an instruction that replaces FP flags has been let through
+  bool debug_registers_changed_ = true;  // since take_debug_registers()
+  uint64_t debug_control_ = 0;           // DR7 then
+  bool wants_engine_step_ = false;       // the next instruction is one that only the engine's own walker gets right
   std::unique_ptr<IoRegion> io_region_;
   std::vector<uint8_t> open_bus_;
   CpuObserver* observer_ = nullptr;

@@ -6,6 +6,7 @@
 #include "emu/cpu.h"
 #include "emu/cpu_hooks.h"
 #include "emu/cpu_observer.h"
+#include "emu/debug_registers.h"
 #include "emu/fp_status.h"
 #include "emu/io_permission.h"
 #include "emu/segment_load.h"
@@ -45,8 +46,12 @@ void Cpu::deliver_fault(const GuestFault& fault) {
   entered_handler();
 }
 
-// Where the privilege level may be another than before.
+// Where the privilege level may be another than before, and a task switch may have taken breakpoints away.
 void Cpu::entered_handler() {
+  if (engine_.cpu().dr[7] != debug_control_) {
+    debug_registers_changed_ = true;
+    fast_limit_ = 0;
+  }
   if (!watches_privilege_) return;
   privilege_unsure_ = true;
   fast_limit_ = 0;
@@ -80,12 +85,8 @@ void Cpu::exception_raised(uint32_t vector, bool invalid_opcode) {
   } else if (vector == kVectorDb && !invalid_opcode &&
              !(running_ != nullptr && pc >= running_->pc && pc < running_->pc + running_->size &&
                running_->count > 1)) {
-    // A trap after an instruction that was a block of its own (TF), unless a breakpoint register names it.
+    // A trap after an instruction that was a block of its own (TF).
     event.kind = EventKind::debug_trap;
-    if (running_ != nullptr && pc == running_->pc && !(cpu.eflags & eflags::kTf)) {
-      event.kind = EventKind::exception;
-      roll_back_to(pc);
-    }
   } else {
     event.error_code = invalid_opcode ? 0 : static_cast<uint32_t>(cpu.error_code);
     roll_back_to(pc);
@@ -204,6 +205,17 @@ void Cpu::system_call(bool sysenter) {
   entered_handler();
 }
 
+// A breakpoint of the guest's, in front of its instruction (SDM Vol. 3B 17.3.1.1).
+bool Cpu::raise_breakpoint(uint64_t pc) {
+  EngineCpu& cpu = engine_.cpu();
+  const uint64_t hit = breakpoint_hit(cpu, pc);
+  if (hit == 0 || (cpu.eflags & eflags::kRf)) return false;
+  cpu.dr[6] |= hit;
+  deliver({EventKind::exception, kVectorDb, 0, cpu.eip, cpu.eip});
+  look_up_again(~0u);
+  return true;
+}
+
 bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
   EngineCpu& cpu = engine_.cpu();
   const auto opcode = blocks_.opcode_at(pc);
@@ -292,9 +304,14 @@ bool Cpu::execute_intercept(const BlockRecord& record, uint64_t pc) {
         execute_x87_function(cpu, opcode.modrm_reg, opcode.modrm_rm);
         retire();
         return true;
-      case Intercept::debug_control:
-        if (supervisor) deviations_.debug_control_written(cpu.regs[opcode.modrm_rm], icount_);
-        break;
+      case Intercept::debug_register:
+        // Otherwise the engine raises #GP, or #UD.
+        if (!supervisor || !write_debug_register(cpu, opcode.modrm_reg, cpu.regs[opcode.modrm_rm])) break;
+        deviations_.debug_control_written(cpu.dr[7], icount_);
+        debug_registers_changed_ = true;
+        fast_limit_ = 0;
+        retire();
+        return true;
       case Intercept::fp_read:
         publish_fp_flags(cpu);
         deviations_.fp_flags_published(icount_);

@@ -114,7 +114,7 @@ void Cpu::visit_state(StateVisitor& visitor) {
                (inhibit ? hflags::kInhibitIrq : 0);
   cpu.hflags2 = (cpu.hflags2 & ~kNmiBlocked) | (nmi_blocked ? kNmiBlocked : 0);
   for (unsigned i = 0; i < 8; ++i)
-    if (i != 4 && i != 5) uc_reg_write(engine_.handle(), UC_X86_REG_DR0 + static_cast<int>(i), &debug[i]);
+    if (i != 4 && i != 5) cpu.dr[i] = debug[i];
   mmu_.set_a20(a20);
   if (keep_code_)
     registers_changed();
