@@ -13,6 +13,8 @@
 #include <cstring>
 #include <optional>
 
+#include "ftlog/descriptor.h"
+
 namespace understudy::ftlog {
 
 namespace {
@@ -30,20 +32,6 @@ using KeyText = std::array<char, kKeyLength + 1>;
 [[noreturn]] void fail(const std::string& path, std::string_view what) {
   throw KeyError(fmt::format("key file {}: {}", path, what));
 }
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 void write_new(const std::string& path, mode_t mode, std::string_view text) {
   const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));

@@ -15,6 +15,8 @@
 #include <random>
 #include <vector>
 
+#include "ftlog/descriptor.h"
+
 namespace understudy::ftlog {
 
 namespace {
@@ -25,20 +27,6 @@ constexpr std::string_view kDraftPrefix = ".claim-";
 constexpr size_t kMostEntries = 100'000;
 constexpr size_t kMostRecordBytes = 512;
 constexpr int64_t kDraftSeconds = 3600;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 std::string reason() { return std::strerror(errno); }
 
