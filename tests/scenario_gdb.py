@@ -172,7 +172,7 @@ def clients():
         with debugged.client() as client:  # where the first one left
             check('instruction 5, ' in client.monitor('when'), 'the place stays')
             refused = client.ask('P8=00000000')
-            check(refused.startswith('E.this is a replay') and 'monitor branch' in refused, refused)
+            check(refused.startswith('E.this is a replay') and 'understudy resume' in refused, refused)
             check(client.ask('M100000,1:00').startswith('E.this is a replay'), 'memory of a replay')
             check(client.ask('m100000,4') == '02b0ad1b', 'memory as it was')
             check(client.ask('me0000000,4') == 'E0e', 'no memory')

@@ -22,9 +22,6 @@ struct DebugState {
   GdbServer::Settings settings;
   std::map<std::string, Mark> checkpoints;
   std::vector<Watchpoint> physical_watches;
-  // Makes a live machine of the present point, with a recording in this directory; absent where there is none to make.
-  // Throws GdbRefusal.
-  std::function<void(const std::string& directory)> branch;
   bool told_of_stale_view = false;
 };
 

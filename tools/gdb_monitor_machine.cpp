@@ -44,8 +44,7 @@ std::string checkpoints_text(DebugState& state) {
   const size_t skip = statistics.snapshots.size() > kMost ? statistics.snapshots.size() - kMost : 0;
   if (skip != 0) text += fmt::format("  {} earlier ones\n", skip);
   for (size_t i = skip; i < statistics.snapshots.size(); ++i)
-    text += fmt::format("  instruction {:<16} {:>10} bytes\n", mark_text(statistics.snapshots[i].at),
-                        statistics.snapshots[i].bytes);
+    text += fmt::format("  instruction {}\n", mark_text(statistics.snapshots[i]));
   return text + fmt::format("snapshots in the recording: {}\n", statistics.recorded.size());
 }
 
@@ -98,15 +97,6 @@ void digest(DebugState& state, MonitorArguments& arguments, GdbUser& user) {
                        digest.all, digest.cpu, digest.ram, digest.devices));
 }
 
-void branch(DebugState& state, MonitorArguments& arguments, GdbUser& user) {
-  timeline_of(state);
-  const std::string directory(arguments.rest());
-  if (directory.empty()) throw GdbRefusal("where is the branch's recording to go? `monitor branch DIR`");
-  state.branch(directory);
-  user.say(fmt::format("Live at instruction {}. What runs from here on is recorded into {}.\n", state.machine->icount(),
-                       directory));
-}
-
 void width(DebugState& state, MonitorArguments& arguments, GdbUser& user) {
   const std::string_view wanted = arguments.word();
   arguments.done();
@@ -133,10 +123,6 @@ constexpr std::array kCommands{
                    "  devices        names of all devices; each name is a WHAT, too: pic, pit, ide, nic, uart0, ...",
                    info},
     MonitorCommand{"digest", "", "digests of the whole state\nEqual ones mean equal machines.", digest},
-    MonitorCommand{"branch", "DIR",
-                   "make a live machine of this point\nIt can be written to and runs on without the recording, which "
-                   "stays as it is; what it does is recorded into DIR, which must not exist.",
-                   branch},
     MonitorCommand{
         "width", "auto|16|32|64",
         "which registers gdb sees\nauto is the width of the CPU's mode when gdb asks. `unset tdesc filename` "

@@ -56,15 +56,12 @@ std::string bytes_text(const std::vector<uint8_t>& bytes) {
   return bytes.size() > kMost ? text + " ..." : text;
 }
 
-// The machine goes there to have its instruction looked at, and comes back.
+// The machine goes there to have its instruction looked at, and comes back. (A device that moves data in that step is
+// not told from the instruction.)
 std::string write_text(DebugState& state, Timeline& timeline, const FoundWrite& found) {
   const Mark present = timeline.mark();
   std::string text;
-  if (found.access.by_device) {
-    text = fmt::format("at instruction {}, not by an instruction: by {}\n", mark_text(found.before), found.access.by);
-  } else if (timeline.seek(found.before).why == Stop::limit) {
-    text = place_text(state);
-  }
+  if (timeline.seek(found.before).why == Stop::limit) text = place_text(state);
   text += fmt::format("  {} -> {}", bytes_text(found.access.before), bytes_text(found.access.after));
   text += fmt::format("\n`monitor seek {}` goes in front of it.\n", mark_text(found.before));
   timeline.seek(present);
@@ -109,19 +106,13 @@ void watch_physical(DebugState& state, MonitorArguments& arguments, GdbUser& use
   watch.address = address;
   watch.length = arguments.empty() ? 1 : arguments.number("a length in bytes");
   watch.physical = true;
-  if (arguments.skip("read"))
-    watch.kind = WatchKind::read;
-  else if (arguments.skip("access"))
-    watch.kind = WatchKind::access;
-  else
-    arguments.skip("write");
   arguments.done();
   if (watch.length == 0 || watch.length > kMostWatched)
     throw GdbRefusal(fmt::format("a length of {} bytes: want 1 to {}", watch.length, kMostWatched));
   if (state.physical_watches.size() >= kMost) throw GdbRefusal("there are enough physical watchpoints");
   state.physical_watches.push_back(watch);
   user.say(
-      fmt::format("Watching physical {:#x}, {} bytes: `continue` and `reverse-continue` stop at accesses through "
+      fmt::format("Watching physical {:#x}, {} bytes: `continue` and `reverse-continue` stop at changes through "
                   "any mapping and by devices; `monitor unwatch-physical` ends it\n",
                   watch.address, watch.length));
 }

@@ -20,17 +20,6 @@ bool is_at_breakpoint(const std::vector<GdbBreakpoint>& breakpoints, uint64_t pc
   return true;
 }
 
-WatchKind watch_kind(GdbBreakpoint::Kind kind) {
-  switch (kind) {
-    case GdbBreakpoint::Kind::write:
-      return WatchKind::write;
-    case GdbBreakpoint::Kind::read:
-      return WatchKind::read;
-    default:
-      return WatchKind::access;
-  }
-}
-
 }  // namespace
 
 ShownProgress::ShownProgress(Timeline& timeline, GdbUser& user) : timeline_(timeline) {
@@ -55,8 +44,15 @@ std::string mark_text(const Mark& mark) {
 
 void GdbReplayTarget::about_to_write() {
   throw GdbRefusal(
-      "this is a replay: what is recorded has happened. `monitor branch DIR` makes a live machine of the present "
-      "point, which can be written to");
+      "this is a replay: what is recorded has happened. `understudy resume DIR --at INSTRUCTION` makes a live machine "
+      "of "
+      "any point (`monitor when` tells this one)");
+}
+
+void GdbReplayTarget::insert(const GdbBreakpoint& breakpoint) {
+  if (breakpoint.kind == GdbBreakpoint::Kind::read || breakpoint.kind == GdbBreakpoint::Kind::access)
+    throw GdbRefusal("reads cannot be watched in a replay; writes can (`watch`)");
+  GdbMachineTarget::insert(breakpoint);
 }
 
 bool GdbReplayTarget::watches() const {
@@ -72,7 +68,7 @@ Condition GdbReplayTarget::condition(bool with_breakpoints) const {
     const GdbBreakpoint& breakpoint = breakpoints()[i];
     const int id = static_cast<int>(i);
     if (breakpoint.is_watchpoint())
-      condition.watchpoints.push_back({breakpoint.address, breakpoint.length, watch_kind(breakpoint.kind), false, id});
+      condition.watchpoints.push_back({breakpoint.address, breakpoint.length, false, id});
     else if (with_breakpoints)
       condition.breakpoints.push_back({breakpoint.address, id});
   }
@@ -138,8 +134,6 @@ GdbStop GdbReplayTarget::report(const Stop& stop, GdbUser& user) const {
         user.say(fmt::format("Physical watchpoint: {:#x}, {} byte{}\n", watch.address, watch.length,
                              watch.length == 1 ? "" : "s"));
       }
-      if (stop.access.by_device)
-        user.say(fmt::format("Not by an instruction: by {} at instruction {}\n", stop.access.by, mark_text(stop.at)));
       break;
     case Stop::begin:
       out.why = GdbStop::Why::log_begin;

@@ -31,6 +31,7 @@ class GdbReplayTarget : public GdbMachineTarget {
   GdbReplayTarget(Timeline& timeline, const std::vector<Watchpoint>& physical_watches)
       : GdbMachineTarget(timeline.machine()), timeline_(timeline), physical_watches_(physical_watches) {}
 
+  void insert(const GdbBreakpoint& breakpoint) override;
   GdbStop resume(const GdbResume& how, GdbUser& user) override;
 
  private:

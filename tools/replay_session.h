@@ -54,7 +54,6 @@ class ReplaySession {
   void go_back(const Mark& mark);
   // What all marks that still exist take of the host's memory, and what the last one added.
   uint64_t mark_bytes() const { return keeper_ ? keeper_->bytes() : 0; }
-  uint64_t last_mark_bytes() const { return keeper_ ? keeper_->bytes_added() : 0; }
 
   // Begins at the newest snapshot at or before `icount`, if there is one after power-on. Before anything is replayed.
   // Throws SnapshotError, or UsageError for a snapshot file that is not the recorded one.

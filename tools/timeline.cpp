@@ -63,9 +63,21 @@ bool Timeline::may_go_on(double fraction) {
 
 void Timeline::snapshot_here() {
   if (snapshots_.contains(at_)) return;
-  Snapshot snapshot{session_.mark(), 0};
   ++taken_;
-  snapshots_.emplace(at_, std::move(snapshot));
+  snapshots_.emplace(at_, session_.mark());
+  keep_budget();
+}
+
+// Drops where what is left leaves the smallest gap.
+void Timeline::keep_budget() {
+  while (session_.mark_bytes() > options_.snapshot_budget_bytes && snapshots_.size() > 2) {
+    auto drop = std::next(snapshots_.begin());
+    const auto gap = [](auto at) { return std::next(at)->first.icount - std::prev(at)->first.icount; };
+    for (auto at = drop; std::next(at) != snapshots_.end(); ++at)
+      if (gap(at) < gap(drop)) drop = at;
+    snapshots_.erase(drop);
+    ++dropped_;
+  }
 }
 
 std::optional<Stop> Timeline::replay(uint64_t icount) {
@@ -99,7 +111,7 @@ std::optional<Stop> Timeline::run_to(const Mark& to) {
 std::optional<Stop> Timeline::go_to(const Mark& to) {
   const auto found = std::prev(snapshots_.upper_bound(to));
   if (to < at_ || found->first > at_) {
-    session_.go_back(found->second.machine);
+    session_.go_back(found->second);
     ++restored_;
     seen_ = at_ = found->first;
   }
@@ -170,9 +182,6 @@ std::optional<Stop> Timeline::step_watched(const Condition& condition) {
     if (after == before[i]) continue;
     Stop found = stop(Stop::watchpoint);
     found.id = w.id;
-    found.access.length = w.length;
-    (w.physical ? found.access.physical : found.access.linear) = w.address;
-    found.access.write = true;
     found.access.before = before[i];
     found.access.after = std::move(after);
     return found;
@@ -229,7 +238,7 @@ std::optional<FoundWrite> Timeline::find_write(uint64_t address, uint64_t length
                                                Direction direction) {
   const Mark present = at_;
   Condition condition;
-  condition.watchpoints.push_back({address, length, WatchKind::write, physical, 0});
+  condition.watchpoints.push_back({address, length, physical, 0});
   std::optional<FoundWrite> found;
   interrupted_ = false;
   if (!go_to(from)) {
@@ -261,7 +270,9 @@ std::optional<FoundWrite> Timeline::next_write(uint64_t address, uint64_t length
 
 SnapshotStatistics Timeline::snapshots() const {
   SnapshotStatistics statistics;
-  for (const auto& [at, snapshot] : snapshots_) statistics.snapshots.push_back({at, snapshot.bytes});
+  for (const auto& [at, snapshot] : snapshots_) statistics.snapshots.push_back(at);
+  statistics.bytes = session_.mark_bytes();
+  statistics.dropped = dropped_;
   statistics.budget_bytes = options_.snapshot_budget_bytes;
   statistics.restored = restored_;
   statistics.taken = taken_;

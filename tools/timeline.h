@@ -36,15 +36,11 @@ struct Breakpoint {
   int id = 0;
 };
 
-enum class WatchKind : uint8_t { write = 1, read = 2, access = 3 };
-
-// Hit by each step that touches one of the bytes, be it with the same value. A linear address means the CPU's accesses
-// that name it, in whatever address space; a physical one means those through every mapping, the CPU's own to page
-// tables and descriptors, and those of devices.
+// Hit by each step over which one of the bytes changes, whoever changed it. A linear address is looked up in the
+// address space that is current before the step, and after it.
 struct Watchpoint {
   uint64_t address = 0;
   uint64_t length = 1;
-  WatchKind kind = WatchKind::write;
   bool physical = false;
   int id = 0;
 };
@@ -58,14 +54,9 @@ struct Condition {
 
 enum class Direction : uint8_t { forward, backward };
 
-// What a watchpoint saw. `linear` is valid for the CPU's own accesses, `physical` for RAM.
+// What a watchpoint saw of its bytes.
 struct MemoryAccess {
-  uint64_t linear = 0, physical = 0;
-  uint64_t length = 0;
-  bool write = false;
-  bool by_device = false;
-  std::string by;  // "instruction", or what the device was doing: the input, event or port that moved it
-  std::vector<uint8_t> before, after;  // of the watched bytes
+  std::vector<uint8_t> before, after;
 };
 
 struct Stop {
@@ -92,15 +83,11 @@ struct FoundWrite {
 };
 
 struct TimelineOptions {
-  uint64_t snapshot_budget_bytes = 1ull << 30;
+  uint64_t snapshot_budget_bytes = 1ull << 30;  // the first snapshot and the last stay, whatever they take
 };
 
 struct SnapshotStatistics {
-  struct Each {
-    Mark at;
-    uint64_t bytes = 0;  // that no other snapshot before it has
-  };
-  std::vector<Each> snapshots;     // in memory, ascending
+  std::vector<Mark> snapshots;     // in memory, ascending
   std::vector<uint64_t> recorded;  // icounts of those beside the log
   uint64_t bytes = 0, budget_bytes = 0;
   uint64_t restored = 0, taken = 0, dropped = 0;  // so far
@@ -150,14 +137,11 @@ class Timeline {
   int branch_to(const RunOptions& live, const RecordOptions& record);
 
  private:
-  struct Snapshot {
-    ReplaySession::Mark machine;
-    uint64_t bytes = 0;
-  };
   Mark here();
   Stop stop(Stop::Why why) const;
   bool may_go_on(double fraction);
   void snapshot_here();
+  void keep_budget();
   // These say what came in between.
   std::optional<Stop> replay(uint64_t icount);
   std::optional<Stop> run_to(const Mark& to);
@@ -175,8 +159,8 @@ class Timeline {
   Mark first_, at_;
   Mark seen_;                   // the last delivery, or a point at which there was none yet
   std::optional<Mark> wanted_;  // stop at a delivery that brings us there
-  std::map<Mark, Snapshot> snapshots_;
-  uint64_t restored_ = 0, taken_ = 0;
+  std::map<Mark, ReplaySession::Mark> snapshots_;
+  uint64_t restored_ = 0, taken_ = 0, dropped_ = 0;
   std::function<bool(double)> progress_;
   bool interrupted_ = false;
 };
