@@ -281,6 +281,11 @@ void BackupLink::depose(const std::string& why) {
   if (attention_) attention_();
 }
 
+bool BackupLink::full() const {
+  const std::lock_guard lock(mutex_);
+  return unacknowledged_bytes_ > options_.max_unacknowledged_bytes;
+}
+
 uint64_t BackupLink::committed() const {
   const std::lock_guard lock(mutex_);
   const bool pair = status_.state == PairState::lock_step || status_.state == PairState::handing_over ||

@@ -58,7 +58,7 @@ struct BackupLinkOptions {
   std::chrono::milliseconds timeout{250};
   // Without the arbiter's word: wait for it, or stop.
   bool stop_when_unreachable = false;
-  uint64_t max_unacknowledged_bytes = 64u << 20;
+  uint64_t max_unacknowledged_bytes = 64u << 20;  // see full()
 };
 
 class BackupLink : public ftlog::LogSink {
@@ -96,6 +96,8 @@ class BackupLink : public ftlog::LogSink {
   uint64_t last() const { return log_.sequence - 1; }
   uint64_t committed() const;
 
+  // So much waits for the backup's acknowledgement that the machine should wait too.
+  bool full() const;
   // Another node is known to reign. Any thread.
   void depose(const std::string& why);
   // Ends the channel's thread: none of the callbacks is called any more.

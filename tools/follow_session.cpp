@@ -83,7 +83,9 @@ bool FollowSession::join() {
     spdlog::info("{} has no use for this node now: {}", address, refused->reason);
     pause(kBusyPause);
   } else {
-    spdlog::debug("{}: nobody answers", address);
+    // Once for each address; a standby may wait for long.
+    spdlog::log(attempt < options_.join.size() ? spdlog::level::info : spdlog::level::debug,
+                "{}: no live node answers{}", address, attempt < options_.join.size() ? "; still trying" : "");
   }
   return false;
 }

@@ -43,7 +43,14 @@ void LiveNode::make_link(const ftlog::CodecState& log, uint64_t epoch) {
   o.durable = options_.durable;
   o.timeout = std::chrono::milliseconds(options_.timeout_ms);
   o.stop_when_unreachable = options_.unreachable == "stop";
-  link_ = std::make_unique<primary::BackupLink>(std::move(o), machine_, outputs_, *identity_.arbiter, log, epoch);
+  try {
+    link_ = std::make_unique<primary::BackupLink>(o, machine_, outputs_, *identity_.arbiter, log, epoch);
+  } catch (const ftlog::ChannelError& error) {
+    // Who has won an epoch serves, if without a backup.
+    spdlog::error("no backup can join: {}", error.what());
+    o.socket.address = "ipc://*";
+    link_ = std::make_unique<primary::BackupLink>(o, machine_, outputs_, *identity_.arbiter, log, epoch);
+  }
   log_ = std::make_unique<PairLog>(*link_, own_ ? &own_->writer() : nullptr);
 }
 
@@ -176,9 +183,10 @@ void LiveNode::hold_back() {
       wait_ns = lag_->wait_ns({machine_.icount(), machine_.now_ns()}, {pair.replayed.icount, pair.replayed.virtual_ns},
                               host_ns());
     }
-    if (wait_ns == 0 && !outputs_.full()) return;
+    const bool full = outputs_.full() || link_->full();
+    if (wait_ns == 0 && !full) return;
     link_->service(recorder_->sums());
-    link_->wait(std::chrono::nanoseconds(outputs_.full() ? kLookAgain : std::chrono::nanoseconds(wait_ns)));
+    link_->wait(full ? kLookAgain : std::chrono::nanoseconds(wait_ns));
   }
 }
 

@@ -116,6 +116,8 @@ PairIdentity identify(const PairOptions& options) {
     if (identity.keys)
       identity.hub_keys = std::make_unique<ftlog::CurveIdentity>(ftlog::load_identity(options.key, {options.hub_key}));
   }
+  // An address that cannot be listened at is found before anything is claimed.
+  if (!options.listen.empty()) ftlog::ChannelSocket(listening_socket(options, identity));
   identity.arbiter = ftlog::open_arbiter(options.arbiter, std::chrono::milliseconds(options.arbiter_timeout_ms));
   return identity;
 }
