@@ -44,6 +44,7 @@ class Node:
 
     def __init__(self, pair, name, *arguments):
         self.name = name
+        self.pair = pair
         self.control = f'ipc://{pair.scratch}/{name}.control'
         self.address = f'ipc://{pair.scratch}/{name}.log'
         self.log = os.path.join(pair.scratch, name + '.log-folder')
@@ -68,7 +69,8 @@ class Node:
             raise AssertionError(f'{self.name} does not end: {self.said()[-2000:]}') from None
 
     def status(self):
-        done = subprocess.run([COMMAND, 'status', '--json', '--timeout', '2000', self.control], stdout=subprocess.PIPE,
+        asker = self.pair.keys.of_asker(self.name) if self.pair.keys else ()
+        done = subprocess.run([COMMAND, 'status', '--json', '--timeout', '2000', self.control, *asker], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL)
         answer = json.loads(done.stdout)[0]
         return answer.get('status')
@@ -84,7 +86,8 @@ class Node:
 class Pair:
     """A hub, and nodes as they are asked for."""
 
-    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio')):
+    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio'), arbiter=None, keys=None):
+        self.keys = keys
         self.scratch = scratch
         self.guest = guest
         self.options = list(options)
@@ -92,10 +95,11 @@ class Pair:
         self.nodes = []
         self.hub_address = f'ipc://{scratch}/hub'
         self.journal = os.path.join(scratch, 'hub.journal')
-        self.arbiter = f'file:{scratch}/arbiter'
+        self.arbiter = arbiter or f'file:{scratch}/arbiter'
         self.number = 0
         self.hub = Node(self, 'hub', 'hub', '--listen', self.hub_address, '--journal', self.journal, '--net',
-                        f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', f'file:{scratch}/console')
+                        f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', f'file:{scratch}/console',
+                        *(keys.of_hub() if keys else ()))
         until('a hub', lambda: self.hub.status())
 
     def __enter__(self):
@@ -110,9 +114,10 @@ class Pair:
     def _start(self, role, *arguments):
         self.number += 1
         name = f'node{self.number}'
-        address = f'ipc://{self.scratch}/{name}.log'
+        address = f'tcp://127.0.0.1:{free_port()}' if self.keys else f'ipc://{self.scratch}/{name}.log'
         node = Node(self, name, role, *arguments, '--hub', self.hub_address, '--arbiter', self.arbiter, '--log-to', address,
-                    '--node', name, '--timeout', str(TIMEOUT_MS))
+                    '--node', name, '--timeout', str(TIMEOUT_MS), *(self.keys.of_node(name) if self.keys else ()))
+        node.address = address
         self.nodes.append(node)
         return node
 
@@ -137,11 +142,39 @@ class Pair:
     def check_reigns(self):
         """Never two live machines: what the hub saw of one ended before it heard of the next."""
         reigns = self.reigns()
+        for node in self.nodes:
+            require('diverged' not in node.said(), f'{node.name} diverged: {node.said()[-1500:]}')
         for before, after in zip(reigns, reigns[1:]):
             require(before['epoch'] < after['epoch'], f'epochs out of order: {before} {after}')
             last = after.get('before', {}).get('last_output_ns', 0)
             require(last <= after['mono_ns'], f'an output of {before} came after {after}')
         return reigns
+
+
+class Keys:
+    """A key pair for the hub, for each of two nodes, and for who asks them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        for name in ('hub', 'node1', 'node2', 'asker', 'stranger'):
+            subprocess.run([COMMAND, 'keys', 'new', name, '--dir', folder], check=True, stdout=subprocess.DEVNULL)
+
+    def file(self, name, half='public'):
+        return os.path.join(self.folder, f'{name}.{half}')
+
+    def _of(self, name, peers):
+        return ['--key', self.file(name, 'secret'), *(part for peer in peers for part in ('--peer', self.file(peer)))]
+
+    def of_hub(self):
+        return self._of('hub', ('node1', 'node2', 'asker'))
+
+    def of_node(self, name):
+        other = {'node1': 'node2', 'node2': 'node1'}.get(name, 'node1')
+        own = name if name in ('node1', 'node2') else 'stranger'
+        return [*self._of(own, (other,)), '--hub-key', self.file('hub')]
+
+    def of_asker(self, name):
+        return self._of('asker', (name,))
 
 
 class Clients:
