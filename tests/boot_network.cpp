@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/built.h"
 #include "tools/machine_setup.h"
 
 using namespace understudy;
@@ -15,7 +16,7 @@ using Frame = std::vector<uint8_t>;
 
 namespace {
 
-const std::string kImages = UNDERSTUDY_IMAGE_DIR;
+const std::string kImages = built::kImages;
 constexpr devices::MacAddress kPeer{0x02, 0, 0, 0, 0, 0x02};
 
 // Answers ARP requests and ICMP echo requests; an empty frame is no answer.

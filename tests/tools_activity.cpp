@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "tests/built.h"
 #include "tests/ftlog_rig.h"
 #include "tests/understudy_command.h"
 
@@ -16,7 +17,7 @@ namespace {
 struct Recording {
   explicit Recording(const char* guest, const std::string& options = "") {
     const Ran ran = understudy_command(
-        fmt::format("record {} {}/{}.elf --memory 16 --serial none {}", path, UNDERSTUDY_FIRMWARE_DIR, guest, options));
+        fmt::format("record {} {}/{}.elf --memory 16 --serial none {}", path, built::kFirmware, guest, options));
     REQUIRE_MESSAGE((ran.code == 33 || ran.code == 0), ran.said);
     end = Json::parse(understudy_command("replay " + path + " --json -", "").said);
   }

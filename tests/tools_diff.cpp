@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "ftlog/recording.h"
+#include "tests/built.h"
 #include "tests/ftlog_rig.h"
 #include "tests/understudy_command.h"
 
@@ -31,7 +32,7 @@ struct Rig {
 
   explicit Rig(const std::string& options = "--state-digest 0.02", unsigned memory = 16) {
     const Ran ran = understudy_command(fmt::format("record {} {}/paging32.elf --memory {} --serial none {}", original,
-                                                   UNDERSTUDY_FIRMWARE_DIR, memory, options));
+                                                   built::kFirmware, memory, options));
     REQUIRE_MESSAGE((ran.code == 33 || ran.code == 0), ran.said);
   }
   std::vector<ftlog::LogEntry> entries() const {

@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "ftlog/recording.h"
+#include "tests/built.h"
 #include "tests/ftlog_rig.h"
 #include "tests/understudy_command.h"
 
@@ -31,7 +32,7 @@ TEST_CASE("A recording whose digest is not the machine's is told from a replay t
   const TempDir scratch, again;
   const std::string recorded = scratch.path() + "/recorded";
   const Ran record = understudy_command(fmt::format(
-      "record {} {}/paging32.elf --memory 16 --serial none --state-digest 0.02", recorded, UNDERSTUDY_FIRMWARE_DIR));
+      "record {} {}/paging32.elf --memory 16 --serial none --state-digest 0.02", recorded, built::kFirmware));
   REQUIRE_MESSAGE(record.code == 33, record.said);
   uint64_t proven = 0, wrong = 0, digests = 0;
   write_again(recorded, again.path(), [&](ftlog::LogEntry& entry) {

@@ -8,6 +8,7 @@
 
 #include "ftlog/recording.h"
 #include "ftlog/segment_format.h"
+#include "tests/built.h"
 #include "tests/ftlog_rig.h"
 #include "tools/log_text.h"
 
@@ -31,7 +32,7 @@ struct CommandResult {
 
 CommandResult run_log(const std::string& arguments, const std::string& redirection = "2>&1") {
   CommandResult result;
-  std::FILE* pipe = ::popen((std::string(UNDERSTUDY_COMMAND) + " log " + arguments + " " + redirection).c_str(), "r");
+  std::FILE* pipe = ::popen((std::string(built::kCommand) + " log " + arguments + " " + redirection).c_str(), "r");
   REQUIRE(pipe != nullptr);
   char buffer[4096];
   for (size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) result.out.append(buffer, got);

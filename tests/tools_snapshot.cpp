@@ -10,6 +10,7 @@
 
 #include "emu/memory_snapshot.h"
 #include "emu/snapshot_file.h"
+#include "tests/built.h"
 #include "tools/machine_setup.h"
 
 using namespace understudy;
@@ -31,7 +32,7 @@ struct Scratch {
 
 tools::MachineSetup guest(const std::string& name, const std::string& disk = {}) {
   tools::RunOptions options;
-  options.images = {std::string(UNDERSTUDY_FIRMWARE_DIR) + "/" + name + ".elf"};
+  options.images = {std::string(built::kFirmware) + "/" + name + ".elf"};
   options.memory_mib = 16;
   if (!disk.empty()) options.disks = {disk};
   return tools::set_up_machine(options, 1767225600);

@@ -8,6 +8,7 @@
 
 #include "backup/state_receiver.h"
 #include "primary/state_sender.h"
+#include "tests/built.h"
 #include "tools/machine_setup.h"
 
 using namespace understudy;
@@ -18,7 +19,7 @@ constexpr uint64_t kForEver = ~0ull >> 1;
 
 tools::MachineSetup guest(const std::string& name, const std::string& disk = {}) {
   tools::RunOptions options;
-  options.images = {std::string(UNDERSTUDY_FIRMWARE_DIR) + "/" + name + ".elf"};
+  options.images = {std::string(built::kFirmware) + "/" + name + ".elf"};
   options.memory_mib = 16;
   if (!disk.empty()) options.disks = {disk};
   return tools::set_up_machine(options, 1767225600);

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <random>
 
+#include "tests/built.h"
 #include "tests/ftlog_rig.h"
 #include "tools/symbols.h"
 
@@ -14,7 +15,7 @@ using tools::Symbols;
 
 namespace {
 
-std::string guest(const char* name) { return fmt::format("{}/{}.elf", UNDERSTUDY_FIRMWARE_DIR, name); }
+std::string guest(const char* name) { return fmt::format("{}/{}.elf", built::kFirmware, name); }
 
 // Asks everything that can be asked, wherever the answers lead.
 void ask_everything(Symbols& symbols) {

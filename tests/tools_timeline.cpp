@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "tests/built.h"
 #include "tests/ftlog_rig.h"
 #include "tools/timeline.h"
 
@@ -21,7 +22,7 @@ std::string record(const TempDir& scratch, const std::string& guest, uint64_t st
   const std::string directory = scratch.path() + "/" + guest;
   const std::string command =
       fmt::format("{} record {} {}/{}.elf --memory 32 --serial none --unpaced --stop-at {} >/dev/null 2>&1 </dev/null",
-                  UNDERSTUDY_COMMAND, directory, UNDERSTUDY_FIRMWARE_DIR, guest, stop_at);
+                  built::kCommand, directory, built::kFirmware, guest, stop_at);
   const int status = std::system(command.c_str());
   REQUIRE(std::filesystem::exists(directory));
   REQUIRE(status != -1);

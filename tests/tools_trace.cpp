@@ -9,6 +9,7 @@
 #include <regex>
 #include <sstream>
 
+#include "tests/built.h"
 #include "tests/code_rig.h"
 #include "tests/ftlog_rig.h"
 #include "tests/understudy_command.h"
@@ -67,8 +68,8 @@ void set(CodeRig& rig, emu::RegisterIndex reg, uint64_t value) { rig.machine.cpu
 
 struct Recording {
   explicit Recording(const char* guest) {
-    const Ran ran = understudy_command(
-        fmt::format("record {} {}/{}.elf --memory 16 --serial none", path, UNDERSTUDY_FIRMWARE_DIR, guest));
+    const Ran ran =
+        understudy_command(fmt::format("record {} {}/{}.elf --memory 16 --serial none", path, built::kFirmware, guest));
     REQUIRE_MESSAGE(ran.code == 33, ran.said);
   }
   TempDir scratch;
@@ -188,7 +189,7 @@ TEST_CASE("trace --json: an object a line, with the same in it") {
 
 TEST_CASE("understudy trace: symbols, ranges and the recording's end") {
   const Recording recording("hello");
-  const std::string symbols = fmt::format("--symbols {}/hello.elf", UNDERSTUDY_FIRMWARE_DIR);
+  const std::string symbols = fmt::format("--symbols {}/hello.elf", built::kFirmware);
   const Ran first = understudy_command(fmt::format("trace {} --count 20 {}", recording.path, symbols));
   CHECK(first.code == 0);
   const auto lines = lines_of(first.said);
@@ -214,7 +215,7 @@ TEST_CASE("understudy trace: a reader who goes away ends it quietly; bad usage i
   const Recording recording("hello");
   const std::string code = recording.scratch.path() + "/code";
   const std::string command = fmt::format("({} trace {} --regs --mem; echo $? >{}) 2>&1 | head -1 | wc -l",
-                                          UNDERSTUDY_COMMAND, recording.path, code);
+                                          built::kCommand, recording.path, code);
   std::FILE* const pipe = popen(command.c_str(), "r");
   REQUIRE(pipe != nullptr);
   int lines = 0;

@@ -8,6 +8,8 @@
 #include <cstdio>
 #include <string>
 
+#include "tests/built.h"
+
 namespace understudy::test {
 
 struct Ran {
@@ -18,7 +20,7 @@ struct Ran {
 // What it says on standard output, and on standard error unless that is redirected elsewhere.
 inline Ran understudy_command(const std::string& arguments, const char* redirection = "2>&1") {
   Ran ran;
-  std::FILE* pipe = popen(fmt::format("{} {} {} </dev/null", UNDERSTUDY_COMMAND, arguments, redirection).c_str(), "r");
+  std::FILE* pipe = popen(fmt::format("{} {} {} </dev/null", built::kCommand, arguments, redirection).c_str(), "r");
   REQUIRE(pipe != nullptr);
   char buffer[4096];
   for (size_t got = 0; (got = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) ran.said.append(buffer, got);
