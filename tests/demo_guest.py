@@ -32,11 +32,16 @@ def forwards(ssh_port, http_port):
     return f"user,hostfwd=tcp:127.0.0.1:{ssh_port}-:22,hostfwd=tcp:127.0.0.1:{http_port}-:80"
 
 
-def ssh_command(port, *remote):
+def ssh_command(port, *remote, terminal="-T"):
     # Its -F none: nobody's own configuration has a say. -T: as a test has no terminal, it must not matter.
-    return ["ssh", "-F", "none", "-T", "-p", str(port), "-i", str(IMAGES / "demo-login-key"), "-o", "IdentitiesOnly=yes",
+    return ["ssh", "-F", "none", terminal, "-p", str(port), "-i", str(IMAGES / "demo-login-key"), "-o", "IdentitiesOnly=yes",
             "-o", f"UserKnownHostsFile={IMAGES / 'demo-known-hosts'}", "-o", "HostKeyAlias=understudy-demo", "-o",
             "StrictHostKeyChecking=yes", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", "root@127.0.0.1", *remote]
+
+
+def terminal_command(port):
+    """A login at a terminal of the guest's, although the test has none."""
+    return ssh_command(port, terminal="-tt")
 
 
 def ssh(port, remote, data=b""):

@@ -86,10 +86,11 @@ class Node:
 class Pair:
     """A hub, and nodes as they are asked for."""
 
-    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio'), arbiter=None, keys=None):
+    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio'), arbiter=None, keys=None, net=None):
+        """`guest`: an image, or the options that say what boots; `net`: the hub's, in place of kv_server's."""
         self.keys = keys
         self.scratch = scratch
-        self.guest = guest
+        self.guest = [guest] if isinstance(guest, str) else guest
         self.options = list(options)
         self.port = free_port()
         self.nodes = []
@@ -98,7 +99,7 @@ class Pair:
         self.arbiter = arbiter or f'file:{scratch}/arbiter'
         self.number = 0
         self.hub = Node(self, 'hub', 'hub', '--listen', self.hub_address, '--journal', self.journal, '--net',
-                        f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', f'file:{scratch}/console',
+                        net or f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', f'file:{scratch}/console',
                         *(keys.of_hub() if keys else ()))
         until('a hub', lambda: self.hub.status())
 
@@ -122,7 +123,7 @@ class Pair:
         return node
 
     def primary(self, *more):
-        return self._start('primary', self.guest, *self.options, *more)
+        return self._start('primary', *self.guest, *self.options, *more)
 
     def backup(self, *more):
         joins = ','.join(node.address for node in reversed(self.nodes))  # the newest is the likeliest

@@ -52,7 +52,7 @@ def plain_garbage(folder):
     """Without keys everybody on this host may talk: what is no message is counted, and nothing else happens."""
     with Pair(folder) as pair:
         address = f'tcp://127.0.0.1:{free_port()}'
-        north = Node(pair, 'north', 'primary', pair.guest, *pair.options, '--hub', pair.hub_address, '--arbiter', pair.arbiter,
+        north = Node(pair, 'north', 'primary', *pair.guest, *pair.options, '--hub', pair.hub_address, '--arbiter', pair.arbiter,
                      '--log-to', address, '--node', 'north')
         north.address = address
         pair.nodes.append(north)
