@@ -13,8 +13,8 @@ PATIENCE_S = 60
 
 
 def record(directory, *arguments, code=0, timeout=PATIENCE_S):
-    done = subprocess.run([COMMAND, 'record', directory, '--serial', 'none', *arguments], stdin=subprocess.DEVNULL,
-                          timeout=timeout)
+    serial = [] if '--serial' in arguments else ['--serial', 'none']
+    done = subprocess.run([COMMAND, 'record', directory, *serial, *arguments], stdin=subprocess.DEVNULL, timeout=timeout)
     if done.returncode != code:
         raise RuntimeError(f'understudy record {arguments}: exit code {done.returncode}, not {code}')
 

@@ -1,4 +1,6 @@
 # Loaded into gdb by tests/gdb_session.py: what the scenarios' scripts there are written in.
+import re
+
 import gdb
 
 for setting in ('pagination off', 'confirm off', 'width 0', 'height 0'):

@@ -228,6 +228,49 @@ def black_box():
         check(last > 0 and f'0 to {last}' in said, said)
 
 
+def live():
+    """A run under gdb: forward only, and it may be written to."""
+    with Debugged('--unpaced', '--serial', 'none', '--gdb', ':0', '--symbols', guest('timer'), guest('timer'),
+                  command='run') as running:
+        with running.client() as client:
+            for command in ('bs', 'bc'):
+                check(client.ask(command).startswith('E.this machine is live'), command)
+            check('live' in client.monitor('when') and 'live' in client.monitor('seek 5'), 'monitor commands')
+            check('in _start' in client.monitor('when'), 'symbols')
+            client.run('s')  # and gone: the machine stands until somebody comes
+        running.gdb(f'''
+equal(icount(), 1, 'where the client before left')
+gdb.execute('break *{symbol('timer', 'on_pit')}')
+counts = [count for count, _ in hits('continue', 3)]
+equal(len(counts), 3, 'interrupts')
+do('stepi 3')
+equal(icount(), counts[-1] + 3, 'steps')
+do('delete')
+gdb.execute('watch *(int*){symbol('timer', 'pit_ticks')}')
+check(go('continue'), 'a store')
+do('delete')
+do('set $edx = 0x1234')
+do('set var *(int*){symbol('timer', 'kernel_stack')} = 0x5678')
+equal((number('$edx'), number('*(int*){symbol('timer', 'kernel_stack')}')), (0x1234, 0x5678), 'what was written')
+''')  # which detaches: the machine runs on, and passes
+        running.wait(PASSED)
+    with Debugged('--unpaced', '--serial', 'none', '--gdb', ':0', guest('hello'), command='run') as running:
+        with running.client() as client:
+            stop, _ = client.run('c')
+            check(stop == f'W{PASSED:02x}', stop)
+        running.wait(PASSED)
+    with Debugged('--unpaced', '--serial', 'none', '--gdb', ':0', guest('cpu_bench'), command='run') as running:
+        with running.client() as client:
+            client.send('vCont;c')  # and gone in the middle of a run: the machine stands still again
+        with running.client() as client:
+            client.send('vCont;c')
+            client.interrupt()
+            stop, _ = client.stop()
+            check(stop.startswith('T02'), stop)
+            client.send('k')
+        running.wait(130)
+
+
 def bad_usage():
     for arguments, want in ((['nowhere'], 'no such directory'), (['timer', '--at', '99999999999'], 'instructions 0 to'),
                             (['timer', '--gdb', ':99999'], 'want [ADDRESS]:PORT'), (['timer', '--gdb', 'x'], 'want [ADDRESS]:PORT'),
@@ -244,7 +287,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         for test in (there_and_back, breakpoints_and_watchpoints, monitor_commands, clients, interrupts, black_box,
-                     bad_usage):
+                     live, bad_usage):
             test()
             print(f'{test.__name__}: ok', flush=True)
         os.chdir('/')

@@ -5,9 +5,8 @@
 #include <memory>
 
 #include "tools/debug_state.h"
-#include "tools/gdb_listener.h"
-#include "tools/gdb_monitor.h"
 #include "tools/gdb_replay_target.h"
+#include "tools/gdb_session.h"
 #include "tools/run_session.h"
 
 namespace understudy::tools {
@@ -22,47 +21,13 @@ struct DebugCommand {
   uint64_t snapshot_budget_mib = 1024;
 };
 
-// The command to type, with the symbols that gdb can read itself.
-std::string gdb_command(const DebugCommand& command, const GdbListener& listener) {
-  std::string text = "gdb";
-  for (const std::string& spec : command.symbols)
-    if (spec.find('@') == std::string::npos && ElfFile::is_elf(spec)) {
-      text += " " + spec;
-      break;
-    }
-  return text + fmt::format(" -ex 'target remote {}'", listener.target());
-}
-
-int serve(GdbListener& listener, DebugState& state, GdbTarget& target) {
-  DebugMonitor monitor(state);
-  while (const std::unique_ptr<GdbLink> link = listener.accept(true)) {
-    GdbServer server(target, &monitor, state.settings, *link);
-    switch (server.serve()) {
-      case GdbServer::Parting::killed:
-        return 0;
-      case GdbServer::Parting::ended:
-      case GdbServer::Parting::detached:
-        break;
-      case GdbServer::Parting::hung_up:
-        if (!server.complaint().empty()) fmt::print(stderr, "understudy: gdb was cut off: {}\n", server.complaint());
-        break;
-    }
-    if (!interrupted()) fmt::print(stderr, "understudy: gdb has left; waiting for it to come back\n");
-  }
-  return exit_code::kQuit;
-}
-
 int debug(const DebugCommand& command) {
   Timeline timeline(command.directory, {command.snapshot_budget_mib << 20});
   DebugState state;
   state.timeline = &timeline;
   state.machine = &timeline.machine();
   state.directory = command.directory;
-  try {
-    for (const std::string& spec : command.symbols) state.symbols.load_spec(spec);
-  } catch (const SymbolError& error) {
-    throw UsageError(error.what());
-  }
+  load_symbols(state.symbols, command.symbols);
   if (command.at > timeline.last() || (command.at != 0 && command.at < timeline.first()))
     throw UsageError(fmt::format("--at {}: {} has the instructions {} to {}", command.at, command.directory,
                                  timeline.first(), timeline.last()));
@@ -71,12 +36,11 @@ int debug(const DebugCommand& command) {
   if (const Stop stop = timeline.seek(command.at); stop.why == Stop::diverged)
     fmt::print(stderr, "understudy: the replay diverges at instruction {}: {}\n", stop.at.icount, stop.message);
   fmt::print("{}: instructions {} to {}\n{}\n", command.directory, timeline.first(), timeline.last(),
-             gdb_command(command, listener));
+             gdb_command(listener, command.symbols));
   std::fflush(stdout);
-  if (listener.is_public())
-    fmt::print(stderr, "understudy: whoever reaches {} can read the guest's memory and files\n", listener.target());
+  warn_if_public(listener);
   GdbReplayTarget target(timeline, state.physical_watches);
-  return serve(listener, state, target);
+  return serve_debugger(listener, target, state) == DebugEnd::closed ? exit_code::kQuit : 0;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "emu/snapshot_file.h"
+#include "tools/debug_run.h"
 #include "tools/machine_setup.h"
 #include "tools/run_options.h"
 #include "tools/run_session.h"
@@ -28,7 +29,7 @@ void trace_work(emu::Machine& machine) {
              mmu.to_mixed);
 }
 
-int run(const RunOptions& options) {
+int run(const RunOptions& options, const DebugRunOptions& debug) {
   const bool paced = is_paced(options);
   MachineSetup setup = set_up_machine(options, rtc_start(options, paced));
   if (!options.from_snapshot.empty())
@@ -36,9 +37,11 @@ int run(const RunOptions& options) {
   if (options.trace == "info" || options.trace == "debug") trace_machine(setup);
   install_signal_handlers();
   RunResult result;
-  {
+  if (debug.gdb.empty()) {
     RunSession session(options, setup, paced);
     result = session.run();
+  } else {
+    result = run_debugged(options, setup, paced, debug);
   }
   if (options.trace == "debug") trace_work(setup.pc->machine());
   if (!options.save.empty()) emu::save_snapshot(setup.pc->machine(), setup.description(), options.save);
@@ -53,7 +56,20 @@ void add_run_command(CLI::App& app, std::function<void(std::function<int()>)> th
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Boot an image and run it");
   add_run_options(*command, *options);
-  command->callback([options, then] { then([options] { return run(*options); }); });
+  auto debug = std::make_shared<DebugRunOptions>();
+  auto* group = command->add_option_group("Under gdb");
+  CLI::Option* gdb =
+      group
+          ->add_option(
+              "--gdb", debug->gdb,
+              "Wait for gdb before the first instruction at [ADDRESS]:PORT, on loopback without an address, or "
+              "unix:PATH. Only forward: record a run and `understudy debug` it to go back")
+          ->type_name("WHERE");
+  group->add_option("--symbols", debug->symbols, "An ELF file or a list as nm gives it, for gdb's monitor commands")
+      ->type_name("FILE")
+      ->allow_extra_args(false)
+      ->needs(gdb);
+  command->callback([options, debug, then] { then([options, debug] { return run(*options, *debug); }); });
 }
 
 }  // namespace understudy::tools

@@ -28,8 +28,8 @@ constexpr int kLookEveryMs = 200;
 constexpr int kPatienceMs = 10000;
 
 // Whether there is something to be had; waits for it, or not.
-bool readable(int fd, bool wait) {
-  while (!interrupted()) {
+bool readable(int fd, bool wait, const std::atomic<bool>& closed) {
+  while (!interrupted() && !(wait && closed)) {
     pollfd ready{fd, POLLIN, 0};
     const int count = ::poll(&ready, 1, wait ? kLookEveryMs : 0);
     if (count > 0) return true;
@@ -41,11 +41,11 @@ bool readable(int fd, bool wait) {
 
 class SocketLink : public GdbLink {
  public:
-  explicit SocketLink(int fd) : fd_(fd) {}
+  SocketLink(int fd, const std::atomic<bool>& closed) : fd_(fd), closed_(closed) {}
   ~SocketLink() override { ::close(fd_); }
   bool receive(std::vector<uint8_t>& to, bool wait) override {
-    if (interrupted()) return false;
-    if (!readable(fd_, wait)) return !wait;
+    if (interrupted() || (wait && closed_)) return false;
+    if (!readable(fd_, wait, closed_)) return !wait;
     std::array<uint8_t, 8192> bytes;
     const ssize_t got = ::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT);
     if (got > 0) to.insert(to.end(), bytes.begin(), bytes.begin() + got);
@@ -67,6 +67,7 @@ class SocketLink : public GdbLink {
 
  private:
   int fd_;
+  const std::atomic<bool>& closed_;
 };
 
 bool is_loopback(const sockaddr& address) {
@@ -151,17 +152,14 @@ void GdbListener::listen_tcp(const std::string& spec) {
   target_ = v6 ? fmt::format("[{}]:{}", host, number) : fmt::format("{}:{}", host, number);
 }
 
-std::unique_ptr<GdbLink> GdbListener::accept(bool wait) {
-  while (readable(listener_, wait)) {
+std::unique_ptr<GdbLink> GdbListener::accept() {
+  while (readable(listener_, true, closed_)) {
     const int client = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    if (client < 0) {
-      if (wait) continue;
-      return nullptr;
-    }
+    if (client < 0) continue;
     // Packets are small, and each is waited for. A Unix socket has no such option, and needs none.
     const int on = 1;
     ::setsockopt(client, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    return std::make_unique<SocketLink>(client);
+    return std::make_unique<SocketLink>(client, closed_);
   }
   return nullptr;
 }

@@ -2,6 +2,7 @@
 // time; others wait until it has left.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -22,9 +23,10 @@ class GdbListener {
   // Whether other machines may reach it: whoever connects reads all of the guest's memory.
   bool is_public() const { return public_; }
 
-  // The next client. Waits for one, or gives nullptr if there is none; and nullptr when a signal wants the process to
-  // end.
-  std::unique_ptr<GdbLink> accept(bool wait);
+  // Waits for the next client. nullptr when a signal wants the process to end, or after close().
+  std::unique_ptr<GdbLink> accept();
+  // Nobody is waited for any more: neither a next client, nor what the present one may say next. Any thread.
+  void close() { closed_ = true; }
 
  private:
   void listen_unix(const std::string& path);
@@ -33,6 +35,7 @@ class GdbListener {
   std::string unlink_path_;
   std::string target_;
   bool public_ = false;
+  std::atomic<bool> closed_{false};
 };
 
 }  // namespace understudy::tools

@@ -72,6 +72,10 @@ class GdbTarget {
  public:
   virtual ~GdbTarget() = default;
 
+  // A debugger has come: the machine stands still from now on. It has left, and the machine is to go on without one.
+  virtual void attached() {}
+  virtual void detached() {}
+
   // Valid until the target does anything else.
   virtual CpuView cpu() = 0;
   // Throws GdbRefusal.

@@ -134,10 +134,20 @@ uint64_t RunSession::next_stop() {
 }
 
 HostClock RunSession::host_clock() {
-  return {host_ns, thread_cpu_ns, [this](uint64_t ns) {
+  return {[this] { return host_ns() - stood_ns_; }, thread_cpu_ns,
+          [this](uint64_t ns) {
             wakeup_.wait_until(SteadyClock::time_point(
-                std::chrono::duration_cast<SteadyClock::duration>(std::chrono::nanoseconds(ns))));
+                std::chrono::duration_cast<SteadyClock::duration>(std::chrono::nanoseconds(ns + stood_ns_))));
           }};
+}
+
+bool RunSession::may_run(uint64_t& until_icount) {
+  if (!control_) return true;
+  const uint64_t asked_ns = host_ns();
+  const std::optional<uint64_t> until = control_();
+  stood_ns_ += host_ns() - asked_ns;
+  if (until) until_icount = std::min(until_icount, std::max(*until, machine_.icount()));
+  return until.has_value();
 }
 
 void RunSession::set_rate(uint64_t ps_per_instruction) {
@@ -209,8 +219,10 @@ RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
     if (match_ && match_->matched()) return ended(result(RunExit::until_serial, 0));
     if (options_.stop_at && machine_.icount() >= *options_.stop_at) return ended(result(RunExit::stop_at, 0));
     feed_inputs();
+    uint64_t until_icount = next_stop();
+    if (!may_run(until_icount)) return ended(result(RunExit::quit, exit_code::kQuit));
     const emu::MachineStop stop =
-        machine_.run(next_stop(), paced_ ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
+        machine_.run(until_icount, paced_ ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
     if (auto finished = over(stop)) return ended(std::move(*finished));
     if (parts_.recorder != nullptr) parts_.recorder->poll(host_ns());
     if (every_slice_) every_slice_();

@@ -37,6 +37,9 @@ class RunSession {
   ~RunSession();
   // Called between two slices of the run, some hundred times a second.
   void every_slice(std::function<void()> callback) { every_slice_ = std::move(callback); }
+  // Called in front of each slice, for the count at which it ends at the latest, or nothing to end the run. It may keep
+  // the machine standing for as long as it likes: the guest's clock stands, too.
+  void control(std::function<std::optional<uint64_t>()> callback) { control_ = std::move(callback); }
   // `stopped`: what the machine stopped with before the session began.
   RunResult run(std::optional<emu::MachineStop> stopped = std::nullopt);
   // From between two slices: run() shall return this.
@@ -49,6 +52,8 @@ class RunSession {
   void feed_inputs();
   // The next count at which run() must return, whatever the machine does.
   uint64_t next_stop();
+  // False: the run is to end.
+  bool may_run(uint64_t& until_icount);
   HostClock host_clock();
   void set_rate(uint64_t ps_per_instruction);
   std::optional<RunResult> over(emu::MachineStop stop);
@@ -61,6 +66,8 @@ class RunSession {
   bool paced_;
   RunParts parts_;
   std::function<void()> every_slice_;
+  std::function<std::optional<uint64_t>()> control_;
+  uint64_t stood_ns_ = 0;  // host time that was not the machine's
   Wakeup own_wakeup_;
   Wakeup& wakeup_;
   std::unique_ptr<SerialBackend> serial0_, serial1_, debugcon_;
