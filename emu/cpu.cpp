@@ -170,9 +170,12 @@ void Cpu::enter(const BlockRecord* record) {
 }
 
 void Cpu::block_not_fast(uint64_t pc, uint32_t size, BlockRecord* record) {
-  if (stopping_) return;  // the engine leaves before it runs this block
   running_ = nullptr;
-  guarded([&] { block_with_care(engine_.cpu().hflags & hflags::kLma ? pc : static_cast<uint32_t>(pc), size, record); });
+  guarded([&] {
+    // Its instructions would be counted and not run.
+    if (stopping_) throw EngineError("the engine entered a block after it had been stopped");
+    block_with_care(engine_.cpu().hflags & hflags::kLma ? pc : static_cast<uint32_t>(pc), size, record);
+  });
 }
 
 void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
@@ -202,7 +205,6 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (record->intercept != Intercept::none && !passed_intercept_ && engine_step_ == Step::none) {
     if (watches_instructions_) about_to_run(*record);
     if (execute_intercept(*record, pc)) return;
-    if (stopping_) return;
   }
   const bool lone_store = record->limit == 1 && record->count == 1;
   if (limit < record->count || (lone_store && !limited_)) {

@@ -2,6 +2,7 @@
 // when what the CPU does about its trap is taken out.
 #include <doctest/doctest.h>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -134,6 +135,32 @@ TEST_CASE("trap 2: stores through such a mapping to the page that they run in") 
   CHECK(rig->reg(kRcx) == 2);
   CHECK(rig->reg(kRax) == 0x22);
   CHECK(same_however_sliced(make) == 12);
+}
+
+// The engine itself sees only the first of an instruction's stores through such a mapping.
+TEST_CASE("trap 2: one instruction that stores twice through such a mapping to the page that it runs in") {
+  const auto make = [] {
+    auto rig = std::make_unique<CodeRig>(Mode::long64);
+    constexpr uint32_t kAlias = 0x50000, kFunctions = CodeRig::kCode + 0x100;
+    rig->map(kAlias, CodeRig::kCode, 0x8000000000000003);
+    // Two functions of eight bytes: mov eax, 1; ret. They become mov eax, 2 and mov eax, 3.
+    rig->poke(kFunctions, {0xb8, 1, 0, 0, 0, 0xc3, 0, 0, 0xb8, 1, 0, 0, 0, 0xc3, 0, 0});
+    rig->poke(CodeRig::kData, {0xb8, 2, 0, 0, 0, 0xc3, 0, 0, 0xb8, 3, 0, 0, 0, 0xc3, 0, 0});
+    // movups xmm0, [kData]; call second; call first; movups [alias + 100h], xmm0; call first; mov ebx, eax;
+    // call second; hlt
+    rig->poke(CodeRig::kCode, {0x0f, 0x10, 0x04, 0x25, 0x00, 0x00, 0x02, 0x00, 0xe8, 0xfb, 0x00, 0x00, 0x00,
+                               0xe8, 0xee, 0x00, 0x00, 0x00, 0x0f, 0x11, 0x04, 0x25, 0x00, 0x01, 0x05, 0x00,
+                               0xe8, 0xe1, 0x00, 0x00, 0x00, 0x89, 0xc3, 0xe8, 0xe2, 0x00, 0x00, 0x00, 0xf4});
+    rig->start();
+    auto& engine = rig->machine.cpu().engine();
+    engine.set_control_registers(engine.cpu().cr[0], engine.cpu().cr[4] | 0x600, engine.cpu().efer);  // OSFXSR
+    return rig;
+  };
+  const auto rig = make();
+  CHECK(rig->run() == MachineStop::halted);
+  CHECK(rig->reg(kRbx) == 2);
+  CHECK(rig->reg(kRax) == 3);
+  CHECK(same_however_sliced(make) == 16);
 }
 
 TEST_CASE("trap 3: a device's DMA and a write between runs reach code that has run") {
@@ -527,6 +554,34 @@ TEST_CASE("#DF that cannot be delivered is a reset") {
   CHECK(rig.run() == MachineStop::reset);
 }
 
+TEST_CASE("trap 9: at a shutdown the count is that of the instructions that retired, whatever would run next") {
+  for (const uint8_t cause : {uint8_t{0x0b}, uint8_t{0x00}}) {  // UD2, and a page fault of ADD
+    const auto make = [cause] {
+      auto rig = std::make_unique<CodeRig>(Mode::paged32);
+      for (const uint8_t vector : {6, 8, 11, 13, 14}) rig->gate(vector, false);
+      rig->map(0x50000, 0, 0);
+      // inc ecx; mov eax, 50000h; ud2 or add [eax], cl; nop; nop; hlt
+      rig->poke(CodeRig::kCode, {0x41, 0xb8, 0x00, 0x00, 0x05, 0x00});
+      if (cause == 0x0b)
+        rig->poke(CodeRig::kCode + 6, {0x0f, cause});
+      else
+        rig->poke(CodeRig::kCode + 6, {cause, 0x08});
+      rig->poke(CodeRig::kCode + 8, {0x90, 0x90, 0xf4});
+      rig->start();
+      return rig;
+    };
+    const auto whole = make();
+    CHECK(whole->run() == MachineStop::reset);
+    CHECK(whole->icount() == 2);
+    const auto steps = make();
+    CHECK(steps->run(1) == MachineStop::limit);
+    CHECK(steps->run(2) == MachineStop::limit);
+    CHECK(steps->run(3) == MachineStop::reset);
+    CHECK(steps->icount() == 2);
+    CHECK(steps->machine.digest() == whole->machine.digest());
+  }
+}
+
 TEST_CASE("a full table of blocks and a full buffer of translated code change nothing") {
   CodeRig rig(Mode::flat32);
   constexpr uint32_t kFirst = 0x100000, kBlocks = 530000, kAgain = 5000;
@@ -547,6 +602,43 @@ TEST_CASE("a full table of blocks and a full buffer of translated code change no
   CHECK(rig.reg(kRcx) == 0);
   CHECK(rig.icount() == kBlocks + 2 + 1 + kAgain + 2 + 1);
   CHECK(rig.machine.cpu().blocks().blocks_translated() > kBlocks);
+}
+
+TEST_CASE("a full buffer of translated code, of few but large blocks, changes nothing") {
+  constexpr uint32_t kFirst = 0x100000, kBlocks = 3500, kAdds = 128, kWords = 32, kPasses = 3, kAddend = 0x80000001;
+  CodeRig rig(Mode::flat32);
+  // kBlocks times: kAdds of adc [ebx + n], ecx; jmp to what follows. Then dec esi; jnz to the first; hlt
+  std::vector<uint8_t> code;
+  for (uint32_t block = 0; block < kBlocks; ++block) {
+    for (uint32_t i = 0; i < kAdds; ++i)
+      for (const uint8_t byte : {uint8_t{0x11}, uint8_t{0x4b}, static_cast<uint8_t>(4 * (i % kWords))})
+        code.push_back(byte);
+    for (const uint8_t byte : {0xeb, 0x00}) code.push_back(byte);
+  }
+  const auto back = static_cast<uint32_t>(-static_cast<int32_t>(code.size() + 7));
+  for (const uint8_t byte : {0x4e, 0x0f, 0x85}) code.push_back(byte);
+  for (unsigned shift = 0; shift < 32; shift += 8) code.push_back(static_cast<uint8_t>(back >> shift));
+  code.push_back(0xf4);
+  rig.machine.memory().store(kFirst, code);
+  rig.start(kFirst);
+  auto& cpu = rig.machine.cpu().engine().cpu();
+  cpu.regs[kRbx] = CodeRig::kData;
+  cpu.regs[kRcx] = kAddend;
+  cpu.regs[kRsi] = kPasses;
+  const uint64_t generation = rig.machine.cpu().blocks().generation();
+  CHECK(rig.run(10'000'000) == MachineStop::halted);
+  CHECK(rig.icount() == kPasses * (kBlocks * (kAdds + 1) + 2) + 1);
+  std::array<uint32_t, kWords> words{};
+  uint64_t carry = 0;
+  for (uint32_t i = 0; i < kPasses * kBlocks * kAdds; ++i) {
+    const uint64_t sum = carry + words[i % kWords] + kAddend;
+    words[i % kWords] = static_cast<uint32_t>(sum);
+    carry = sum >> 32;
+  }
+  for (uint32_t i = 0; i < kWords; ++i) CHECK(rig.get<uint32_t>(CodeRig::kData + 4 * i) == words[i]);
+  // All were translated at each pass, and it was not our own table that was full.
+  CHECK(rig.machine.cpu().blocks().blocks_translated() > kPasses * kBlocks);
+  CHECK(rig.machine.cpu().blocks().generation() == generation);
 }
 
 }  // namespace
