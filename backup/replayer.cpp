@@ -183,7 +183,10 @@ std::optional<ReplayStop> Replayer::apply(const ftlog::LogEntry& entry) {
 std::optional<ReplayStop> Replayer::apply_reset(const ftlog::LogEntry& entry) {
   // The machine stops by itself where it asks for the reset, perhaps without another instruction.
   if (!stopped_) {
-    const emu::MachineStop stop = machine_.run(entry.icount + 1, emu::Machine::Idle::skip);
+    emu::MachineStop stop = emu::MachineStop::limit;
+    while (stop == emu::MachineStop::limit && machine_.icount() <= entry.icount &&
+           machine_.now_ns() <= entry.virtual_ns)
+      stop = machine_.run(entry.icount + 1, emu::Machine::Idle::skip);
     if (stop == emu::MachineStop::asked) return ReplayStop::asked;
     if (stop != emu::MachineStop::limit) stopped_ = stop;
   }

@@ -13,6 +13,9 @@ namespace understudy::emu {
 
 namespace {
 
+// Events that come one after the other without an instruction between them: as of a timer that is masked.
+constexpr unsigned kMostSkips = 1 << 14;
+
 PhysicalMemory& with_rom(PhysicalMemory& memory, std::span<const uint8_t> rom) {
   if (!rom.empty()) memory.set_rom(rom);
   return memory;
@@ -98,7 +101,7 @@ MachineStop Machine::run(uint64_t until_icount, Idle idle, uint64_t until_ns) {
 }
 
 MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns) {
-  while (true) {
+  for (unsigned skipped = 0; skipped < kMostSkips; ++skipped) {
     events_.run_due(now_ns());
     if (asked_ != MachineStop::limit) return std::exchange(asked_, MachineStop::limit);
     Input input;
@@ -116,6 +119,7 @@ MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns)
     if (now_ns() >= pause_ns_ && !cpu_.halted()) return MachineStop::limit;
     const uint64_t due = cpu_.halted() ? events_.next_due() : std::min(events_.next_due(), pause_ns_);
     const uint64_t until = std::min(until_icount, return_at_.value_or(until_icount));
+    const uint64_t before = cpu_.icount();
     switch (cpu_.run(std::min(until, time_.icount_at(due)))) {
       case CpuStop::triple_fault:
         return MachineStop::reset;
@@ -130,7 +134,9 @@ MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns)
       case CpuStop::request:
         break;
     }
+    if (cpu_.icount() != before) skipped = 0;
   }
+  return MachineStop::limit;
 }
 
 void Machine::visit_state(StateVisitor& visitor) {

@@ -66,7 +66,8 @@ class Machine {
 
   enum class Idle { skip, report };
   // Runs until icount() == `until_icount`, and virtual time is `until_ns` there if the CPU is halted then, or until
-  // something else happens. What happens at one count has one order: events that are due, inputs, and only then an
+  // something else happens, or (MachineStop::limit) so many events have passed without an instruction that the caller
+  // should look up. What happens at one count has one order: events that are due, inputs, and only then an
   // interrupt that the CPU takes; run() returns before the last, so a replay can stand at any point that a live run
   // stood at. Inputs that wait are taken at the present count.
   MachineStop run(uint64_t until_icount, Idle idle = Idle::skip, uint64_t until_ns = 0);

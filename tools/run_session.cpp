@@ -1,6 +1,7 @@
 #include "tools/run_session.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <ctime>
@@ -38,7 +39,15 @@ void warn_of_deviation(const emu::DeviationSeen& seen) {
 
 volatile std::sig_atomic_t signalled = 0;
 
-extern "C" void note_signal(int) { signalled = 1; }
+// A second one ends a process that the first did not: one that waits for the reader of its output, say.
+extern "C" void note_signal(int) {
+  if (signalled == 0) {
+    signalled = 1;
+    return;
+  }
+  restore_terminal();
+  _exit(exit_code::kQuit);
+}
 
 }  // namespace
 

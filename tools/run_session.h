@@ -81,7 +81,7 @@ class RunSession {
   uint64_t slice_end_ = 0;
 };
 
-// SIGINT and SIGTERM end a run at the next occasion, with the terminal restored.
+// SIGINT, SIGTERM and SIGHUP end a run at the next occasion, a second one at once; the terminal is restored.
 void install_signal_handlers();
 bool interrupted();
 
