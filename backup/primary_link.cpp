@@ -12,6 +12,7 @@ namespace {
 using ftlog::ChannelMessage;
 
 constexpr std::chrono::milliseconds kHelloEvery{200};
+constexpr std::chrono::seconds kReadyEvery{1};
 // After a gap the lost blocks are asked for, and not again before this.
 constexpr std::chrono::milliseconds kResendEvery{20};
 // While a primary sends its machine it must show signs of life.
@@ -53,6 +54,8 @@ void PrimaryLink::ready(const std::string& description) {
     if (phase_ != Phase::building) return;
     phase_ = Phase::transfer;
     epoch = status_.epoch;
+    ready_.description = description;
+    ready_at_ = Clock::now();
   }
   socket_.send({}, {epoch, ftlog::Ready{description}});
 }
@@ -177,7 +180,7 @@ void PrimaryLink::acknowledge(bool resend) {
     const std::lock_guard lock(mutex_);
     epoch = status_.epoch;
     beat_at_ = Clock::now();
-    ack = {phase_ == Phase::following ? status_.received : chunks_taken_, status_.replayed, resend};
+    ack = {status_.received, status_.replayed, resend, chunks_taken_, status_.engaged};
   }
   socket_.send({}, {epoch, ack});
 }
@@ -209,12 +212,17 @@ void PrimaryLink::hear(ChannelMessage&& message) {
       phase_ = Phase::building;
     } else if (auto* chunk = std::get_if<ftlog::StateChunk>(&message.payload); chunk && phase_ == Phase::transfer) {
       chunks_.push_back(std::move(chunk->bytes));
+      ++parts_heard_;
     } else if (auto* end = std::get_if<ftlog::StateEnd>(&message.payload); end && phase_ == Phase::transfer) {
       log_ = end->log;
       status_.received = end->log.sequence - 1;
       status_.horizon = {status_.received, end->log.icount, end->log.virtual_ns};
       state_end_ = std::move(*end);
       phase_ = Phase::following;
+    } else if (const auto* sent = std::get_if<ftlog::Beat>(&message.payload);
+               sent && phase_ == Phase::transfer && sent->parts > parts_heard_) {
+      lock.unlock();
+      return break_off("a part of the machine's state was lost on its way");
     } else if (phase_ != Phase::following) {
       notify = false;
     } else if (auto* block = std::get_if<ftlog::LogBlock>(&message.payload)) {
@@ -227,6 +235,7 @@ void PrimaryLink::hear(ChannelMessage&& message) {
       acknowledge_now = beat->horizon.sequence > status_.received && Clock::now() - resend_at_ >= kResendEvery;
       if (acknowledge_now) resend_at_ = Clock::now();
     } else if (std::holds_alternative<ftlog::Engaged>(message.payload)) {
+      if (status_.engaged) return;  // said again
       lock.unlock();
       // Before this backup counts itself in.
       if (engaged_) engaged_();
@@ -290,7 +299,7 @@ void PrimaryLink::hear_block(ftlog::LogBlock&& block) {
 
 PrimaryLink::Clock::time_point PrimaryLink::timer() {
   const auto now = Clock::now();
-  bool hello = false, beat = false, silent = false;
+  bool hello = false, ready = false, beat = false, silent = false;
   {
     const std::lock_guard lock(mutex_);
     // This process was stopped, or starved: what the primary sent meanwhile has to be heard first.
@@ -302,6 +311,8 @@ PrimaryLink::Clock::time_point PrimaryLink::timer() {
       if (hello) hello_at_ = now;
     } else {
       beat = now - beat_at_ >= beat_;
+      ready = phase_ == Phase::transfer && parts_heard_ == 0 && now - ready_at_ >= kReadyEvery;
+      if (ready) ready_at_ = now;
       const auto patience =
           phase_ == Phase::following ? Clock::duration(options_.timeout) : Clock::duration(kTransferSilence);
       silent = now - heard_at_ > patience;
@@ -313,6 +324,7 @@ PrimaryLink::Clock::time_point PrimaryLink::timer() {
                           std::chrono::duration_cast<std::chrono::milliseconds>(now - heard_at_).count()));
     return now + std::chrono::seconds(1);
   }
+  if (ready) socket_.send({}, {epoch(), ready_});
   if (beat) acknowledge(false);
   const auto patience = phase_ == Phase::following ? options_.timeout : std::chrono::milliseconds(kTransferSilence);
   return phase_ == Phase::hello ? now + kHelloEvery

@@ -114,7 +114,8 @@ class PrimaryLink {
   ftlog::Welcome welcome_;
   std::optional<JoinRefused> refused_;
   std::deque<ftlog::Bytes> chunks_;
-  uint64_t chunks_taken_ = 0;
+  uint64_t chunks_taken_ = 0, parts_heard_ = 0;
+  ftlog::Ready ready_;
   std::optional<ftlog::StateEnd> state_end_;
   ftlog::CodecState log_;  // behind everything received
   std::deque<ftlog::LogEntry> entries_;
@@ -123,7 +124,7 @@ class PrimaryLink {
   bool lost_ = false, goodbye_ = false, news_ = false;
   std::optional<uint64_t> handover_;
   LinkStatus status_;
-  Clock::time_point heard_at_, beat_at_, hello_at_, resend_at_, timer_at_;
+  Clock::time_point heard_at_, beat_at_, hello_at_, ready_at_, resend_at_, timer_at_;
   std::chrono::milliseconds beat_{60};
 };
 

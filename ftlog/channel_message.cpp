@@ -89,6 +89,8 @@ void message_fields(IO& io, T& m) {
     io.number(m.received);
     fields(io, m.replayed);
     io.flag(m.resend);
+    io.number(m.chunks);
+    io.flag(m.engaged);
   } else if constexpr (std::is_same_v<M, Failed> || std::is_same_v<M, Goodbye>) {
     io.text(m.reason);
   } else if constexpr (std::is_same_v<M, Welcome>) {
@@ -128,6 +130,7 @@ void message_fields(IO& io, T& m) {
   } else if constexpr (std::is_same_v<M, Beat>) {
     fields(io, m.horizon);
     io.number(m.delivered);
+    io.number(m.parts);
   } else if constexpr (std::is_same_v<M, Handover>) {
     io.number(m.sequence);
   }

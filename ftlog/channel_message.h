@@ -16,7 +16,7 @@
 
 namespace understudy::ftlog {
 
-constexpr uint8_t kChannelVersion = 1;
+constexpr uint8_t kChannelVersion = 2;
 constexpr size_t kMaxChannelMessage = 4u << 20;
 constexpr size_t kMaxStateChunk = 2u << 20;
 constexpr size_t kMaxLogBlock = 2u << 20;
@@ -42,6 +42,8 @@ struct Ack {
   uint64_t received = 0;  // everything up to this sequence is here (and durable, where that was asked for)
   Horizon replayed;
   bool resend = false;  // what follows `received` did not arrive: send it again
+  uint64_t chunks = 0;  // of the machine's state that were taken
+  bool engaged = false;
   bool operator==(const Ack&) const = default;
 };
 struct Failed {  // cannot be counted on any more
@@ -91,6 +93,7 @@ struct LogBlock {
 struct Beat {
   Horizon horizon;
   uint64_t delivered = 0;
+  uint64_t parts = 0;  // state chunks, and the state's end, that were sent before this
   bool operator==(const Beat&) const = default;
 };
 struct Handover {  // the primary has stopped behind this entry: take over

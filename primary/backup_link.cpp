@@ -150,7 +150,7 @@ bool BackupLink::service(const OutputSums& sums) {
   if (joining) return transfer(sums);
   if (flowing && Clock::now() - horizon_sent_at_ >= kHorizonEvery) {
     horizon_sent_at_ = Clock::now();
-    send(ftlog::Beat{here, outputs_.delivered()});
+    send(ftlog::Beat{here, outputs_.delivered(), parts_sent()});
   }
   return false;
 }
@@ -171,6 +171,8 @@ bool BackupLink::transfer(const OutputSums& sums) {
       ++chunks_sent_;
     }
     send(ftlog::StateChunk{std::move(chunk)});
+    const std::lock_guard lock(mutex_);
+    ++parts_sent_;
   };
   uint64_t left = UINT64_MAX;
   for (uint64_t chunks = 0; chunks < window && Clock::now() - begin < kTransferSlice;) {
@@ -208,6 +210,10 @@ bool BackupLink::transfer(const OutputSums& sums) {
     status_.state = PairState::catching_up;
   }
   send(std::move(end));
+  {
+    const std::lock_guard lock(mutex_);
+    ++parts_sent_;
+  }
   spdlog::info("state transfer: {} pages, {} KiB in {} rounds, machine stopped for {} us; icount {}", counts.pages,
                counts.bytes / 1024, counts.rounds, pause, machine_.icount());
   return false;
@@ -221,6 +227,7 @@ void BackupLink::engage() {
     if (status_.state != PairState::catching_up) return;
     status_.state = PairState::lock_step;
     ++status_.backups_joined;
+    knows_it_is_engaged_ = false;
     node = peer_node_;
     epoch = status_.epoch;
     heard_at_ = Clock::now();
@@ -228,6 +235,11 @@ void BackupLink::engage() {
   outputs_.close();
   send(ftlog::Engaged{});
   spdlog::info("epoch {}: lock step with backup {} from icount {}", epoch, node, machine_.icount());
+}
+
+uint64_t BackupLink::parts_sent() const {
+  const std::lock_guard lock(mutex_);
+  return parts_sent_;
 }
 
 std::optional<uint64_t> BackupLink::take_new_epoch() {
@@ -246,8 +258,9 @@ bool BackupLink::hand_over() {
     const std::lock_guard lock(mutex_);
     if (status_.state != PairState::lock_step) return false;
     status_.state = PairState::handing_over;
+    handover_at_ = log_.sequence - 1;
   }
-  send(ftlog::Beat{{log_.sequence - 1, machine_.icount(), machine_.now_ns()}, outputs_.delivered()});
+  send(ftlog::Beat{{log_.sequence - 1, machine_.icount(), machine_.now_ns()}, outputs_.delivered(), parts_sent()});
   send(ftlog::Handover{log_.sequence - 1});
   return true;
 }
@@ -356,7 +369,7 @@ void BackupLink::hear_hello(const ChannelSocket::Peer& peer, const ftlog::Hello&
   {
     const std::lock_guard lock(mutex_);
     // A backup that says hello again has forgotten everything.
-    if (peer == peer_ && status_.state != PairState::joining) old = peer_;
+    if (peer == peer_ && (status_.state != PairState::joining || transfer_wanted_)) old = peer_;
   }
   if (!old.empty()) lose("it starts anew");
   ftlog::Welcome welcome;
@@ -364,10 +377,7 @@ void BackupLink::hear_hello(const ChannelSocket::Peer& peer, const ftlog::Hello&
   std::string busy;
   {
     const std::lock_guard lock(mutex_);
-    if (peer == peer_ && status_.state == PairState::joining) {
-      heard_at_ = Clock::now();
-      if (transfer_wanted_ || chunks_sent_ != 0) busy = "it joined already";
-    } else if (status_.state != PairState::alone) {
+    if (status_.state != PairState::alone && peer != peer_) {
       busy = status_.state == PairState::deciding || status_.state == PairState::deposed ||
                      status_.state == PairState::handing_over
                  ? "this primary does not know whether it still is one"
@@ -381,7 +391,7 @@ void BackupLink::hear_hello(const ChannelSocket::Peer& peer, const ftlog::Hello&
       peer_ = peer;
       peer_node_ = hello.node;
       transfer_wanted_ = false;
-      chunks_sent_ = chunks_taken_ = 0;
+      chunks_sent_ = chunks_taken_ = parts_sent_ = 0;
       ++joiner_;
       heard_at_ = Clock::now();
     }
@@ -436,10 +446,9 @@ void BackupLink::hear_ack(const ftlog::Ack& ack) {
     peer = peer_;
     epoch = status_.epoch;
     if (status_.state == PairState::joining) {
-      // Before it has the state, a backup counts the chunks that it took.
-      if (ack.received > chunks_sent_) return;
-      attention = chunks_taken_ != ack.received;
-      chunks_taken_ = ack.received;
+      if (ack.chunks > chunks_sent_) return;
+      attention = chunks_taken_ != ack.chunks;
+      chunks_taken_ = ack.chunks;
     } else {
       if (ack.received > status_.appended) return;  // nothing that was ever sent
       status_.acknowledged = std::max(status_.acknowledged, ack.received);
@@ -456,6 +465,7 @@ void BackupLink::hear_ack(const ftlog::Ack& ack) {
         attention = engage_wanted_ = true;
       if (status_.state == PairState::lock_step || status_.state == PairState::handing_over)
         release = status_.acknowledged;
+      knows_it_is_engaged_ = ack.engaged;
     }
   }
   for (ftlog::LogBlock& block : again) socket_.send(peer, {epoch, std::move(block)});
@@ -532,6 +542,8 @@ BackupLink::Clock::time_point BackupLink::timer() {
   PairState state;
   Clock::time_point heard, decide_at;
   std::optional<ftlog::Beat> beat;
+  bool engaged = false;
+  std::optional<ftlog::Handover> handover;
   {
     const std::lock_guard lock(mutex_);
     state = status_.state;
@@ -542,12 +554,17 @@ BackupLink::Clock::time_point BackupLink::timer() {
     decide_at = decide_at_;
     if (!peer_.empty() && now - beat_at_ >= beat_) {
       beat_at_ = now;
-      beat = ftlog::Beat{status_.horizon, 0};
+      beat = ftlog::Beat{status_.horizon, 0, parts_sent_};
+      // Both may have been lost with a connection.
+      engaged = (state == PairState::lock_step || state == PairState::handing_over) && !knows_it_is_engaged_;
+      if (state == PairState::handing_over) handover = ftlog::Handover{handover_at_};
     }
   }
   if (beat) {
     beat->delivered = outputs_.delivered();
     send(*beat);
+    if (engaged) send(ftlog::Engaged{});
+    if (handover) send(*handover);
   }
   if (state == PairState::deciding) {
     if (now >= decide_at) decide();

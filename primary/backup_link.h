@@ -128,6 +128,7 @@ class BackupLink : public ftlog::LogSink {
   void flush();
   bool transfer(const OutputSums& sums);
   void engage();
+  uint64_t parts_sent() const;
   void send(const ftlog::ChannelPayload& payload);
   void refuse(const ftlog::ChannelSocket::Peer& peer, bool busy, const std::string& why);
 
@@ -156,6 +157,9 @@ class BackupLink : public ftlog::LogSink {
   bool transfer_wanted_ = false, engage_wanted_ = false;
   uint64_t engaged_from_ = 0;  // the sequence that a joiner must have received to be engaged
   uint64_t chunks_sent_ = 0, chunks_taken_ = 0;
+  uint64_t parts_sent_ = 0;  // chunks that are really under way, and the state's end
+  bool knows_it_is_engaged_ = false;
+  uint64_t handover_at_ = 0;
   std::deque<SentBlock> unacknowledged_;
   uint64_t unacknowledged_bytes_ = 0;
   std::optional<uint64_t> epoch_won_;

@@ -50,8 +50,8 @@ class Node:
         self.log = os.path.join(pair.scratch, name + '.log-folder')
         self.said_in = os.path.join(pair.scratch, name + '.stderr')
         with open(self.said_in, 'ab') as said:
-            self.process = subprocess.Popen([COMMAND, *arguments, '--control', self.control], stdin=subprocess.DEVNULL,
-                                            stdout=subprocess.DEVNULL, stderr=said)
+            self.process = subprocess.Popen([*pair.before_command(name), COMMAND, *arguments, '--control', self.control],
+                                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
 
     def said(self):
         with open(self.said_in, errors='replace') as file:
@@ -86,21 +86,22 @@ class Node:
 class Pair:
     """A hub, and nodes as they are asked for."""
 
-    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio'), arbiter=None, keys=None, net=None):
-        """`guest`: an image, or the options that say what boots; `net`: the hub's, in place of kv_server's."""
+    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio'), arbiter=None, keys=None, net=None, hub=None):
+        """`guest`: an image, or the options that say what boots; `net`: the hub's, in place of kv_server's; `hub`:
+        where it listens."""
         self.keys = keys
         self.scratch = scratch
         self.guest = [guest] if isinstance(guest, str) else guest
         self.options = list(options)
         self.port = free_port()
         self.nodes = []
-        self.hub_address = f'ipc://{scratch}/hub'
+        self.hub_address = hub or f'ipc://{scratch}/hub'
         self.journal = os.path.join(scratch, 'hub.journal')
         self.arbiter = arbiter or f'file:{scratch}/arbiter'
         self.number = 0
         self.hub = Node(self, 'hub', 'hub', '--listen', self.hub_address, '--journal', self.journal, '--net',
                         net or f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', f'file:{scratch}/console',
-                        *(keys.of_hub() if keys else ()))
+                        *(keys.of_hub() if keys else ()), *self.every_command())
         until('a hub', lambda: self.hub.status())
 
     def __enter__(self):
@@ -115,12 +116,30 @@ class Pair:
     def _start(self, role, *arguments):
         self.number += 1
         name = f'node{self.number}'
-        address = f'tcp://127.0.0.1:{free_port()}' if self.keys else f'ipc://{self.scratch}/{name}.log'
-        node = Node(self, name, role, *arguments, '--hub', self.hub_address, '--arbiter', self.arbiter, '--log-to', address,
-                    '--node', name, '--timeout', str(TIMEOUT_MS), *(self.keys.of_node(name) if self.keys else ()))
-        node.address = address
+        address = self.log_address(name)
+        node = Node(self, name, role, *arguments, '--hub', self.hub_for(name), '--arbiter', self.arbiter, '--log-to', address,
+                    '--node', name, '--timeout', str(TIMEOUT_MS), *(self.keys.of_node(name) if self.keys else ()),
+                    *self.every_command())
+        node.address = self.way_to(name, address)
         self.nodes.append(node)
         return node
+
+    # What scenarios with a network of their own say otherwise.
+    def before_command(self, name):
+        return []
+
+    def every_command(self):
+        return []
+
+    def log_address(self, name):
+        return f'tcp://127.0.0.1:{free_port()}' if self.keys else f'ipc://{self.scratch}/{name}.log'
+
+    def way_to(self, name, address):
+        """What others join, to reach this node's log."""
+        return address
+
+    def hub_for(self, name):
+        return self.hub_address
 
     def primary(self, *more):
         return self._start('primary', *self.guest, *self.options, *more)
@@ -128,6 +147,9 @@ class Pair:
     def backup(self, *more):
         joins = ','.join(node.address for node in reversed(self.nodes))  # the newest is the likeliest
         return self._start('backup', '--join', joins, *more)
+
+    def ctl(self, node, *words):
+        return subprocess.run([COMMAND, 'ctl', node.control, *words], stdout=subprocess.DEVNULL).returncode
 
     def ready(self):
         until('the guest is ready', lambda: 'ready' in self.console())
