@@ -101,15 +101,17 @@ class Terminal:
 
 class Guest:
     """One run of the command. `screen` shows the text screen, `serial` what the first serial line says. `record` names
-    the folder of a recording that it makes."""
+    the folder of a recording that it makes; `resume` is one to go on from, and the instruction."""
 
-    def __init__(self, *options, paced=False, screen=False, serial=True, record=None):
+    def __init__(self, *options, paced=False, screen=False, serial=True, record=None, resume=None):
         self.folder = tempfile.mkdtemp(prefix="understudy-")
         self.screen, self.serial = Terminal(), Terminal()
         self.result = None
         self._socket = self._terminal = None
         path = os.path.join(self.folder, "serial")
         command = [COMMAND, *(["record", str(record)] if record else ["run"])]
+        if resume:
+            command = [COMMAND, "resume", resume[0], "--at", str(resume[1]), "--into", str(record)]
         command += [*map(str, options), "--paced" if paced else "--unpaced"]
         command += ["--json", os.path.join(self.folder, "json"), "--serial", f"unix:{path}" if serial else "none"]
         self._errors = open(os.path.join(self.folder, "errors"), "w+")

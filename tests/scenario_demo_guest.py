@@ -9,7 +9,6 @@ import os
 import random
 import shutil
 import socket
-import socketserver
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import time
 
 import demo_guest
 from demo_guest import Failure, ssh
+from host_server import HostServer
 
 COMMAND = os.environ['UNDERSTUDY']
 NICS = os.environ.get('UNDERSTUDY_NICS', 'virtio ne2k').split()
@@ -39,26 +39,6 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         return probe.getsockname()[1]
-
-
-class HostServer(socketserver.ThreadingTCPServer):
-    """Something of the host's, as HTTP as wget and nc need it: GET sends `data`, and all else is an upload."""
-    daemon_threads = True
-
-    def __init__(self, data):
-        super().__init__(('127.0.0.1', 0), Handler)
-        self.data, self.uploads = data, []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-
-class Handler(socketserver.StreamRequestHandler):
-    def handle(self):
-        if self.rfile.peek(4).startswith(b'GET '):
-            while self.rfile.readline().strip():
-                pass
-            self.wfile.write(b'HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n' % len(self.server.data) + self.server.data)
-        else:
-            self.server.uploads.append(self.rfile.read())
 
 
 class Together:
@@ -84,7 +64,7 @@ class Together:
 def use(nic, ssh_port, http_port, data):
     """A session's worth of traffic."""
     host = HostServer(data)
-    port = host.server_address[1]
+    port = host.port
     said = ssh(ssh_port, 'uname -m; ping -c 3 -W 5 10.0.2.2; cat /proc/net/dev').decode()
     require('3 packets received' in said and 'eth0' in said, f'the ping from the guest: {said}')
 
