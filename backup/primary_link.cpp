@@ -1,6 +1,7 @@
 #include "backup/primary_link.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <utility>
@@ -17,6 +18,7 @@ constexpr std::chrono::seconds kReadyEvery{1};
 constexpr std::chrono::milliseconds kResendEvery{20};
 // While a primary sends its machine it must show signs of life.
 constexpr std::chrono::seconds kTransferSilence{10};
+constexpr std::chrono::seconds kTellDamageEvery{1};
 
 size_t weight(const ftlog::LogEntry& entry) {
   size_t bytes = sizeof entry;
@@ -28,12 +30,12 @@ size_t weight(const ftlog::LogEntry& entry) {
 }  // namespace
 
 PrimaryLink::PrimaryLink(Options options) : options_(std::move(options)), socket_(options_.socket) {
-  heard_at_ = beat_at_ = timer_at_ = Clock::now();
+  heard_at_ = beat_at_ = timer_at_ = seen_at_ = Clock::now();
   socket_.start({.message = [this](const auto&, ChannelMessage&& m) { hear(std::move(m)); },
                  .bad =
                      [this](const auto&, const std::string& why, bool version) {
-                       break_off(
-                           fmt::format("{}: {}", version ? "the primary is of another version" : "damaged bytes", why));
+                       if (version) return break_off("the primary is of another version: " + why);
+                       hear_damage(why);
                      },
                  .timer = [this] { return timer(); }});
 }
@@ -80,6 +82,7 @@ std::optional<JoinRefused> PrimaryLink::refused() const {
 
 bool PrimaryLink::next(ftlog::LogEntry& entry) {
   const std::lock_guard lock(mutex_);
+  seen_at_ = Clock::now();
   if (entries_.empty()) return false;
   entry = std::move(entries_.front());
   entries_.pop_front();
@@ -95,7 +98,10 @@ std::optional<ftlog::Horizon> PrimaryLink::horizon() const {
 
 LinkEvent PrimaryLink::wait(std::chrono::milliseconds most) {
   std::unique_lock lock(mutex_);
+  seen_at_ = Clock::now();
   changed_.wait_for(lock, most, [this] { return news_ || lost_ || goodbye_ || handover_ || !entries_.empty(); });
+  seen_at_ = Clock::now();
+  if (failed_) return LinkEvent::failed;
   if (!entries_.empty() || std::exchange(news_, false)) return LinkEvent::news;
   if (handover_ && status_.received >= *handover_) return LinkEvent::handover;
   if (goodbye_) return LinkEvent::goodbye;
@@ -171,6 +177,31 @@ void PrimaryLink::break_off(const std::string& why) {
     trouble_ = why;
   }
   changed_.notify_all();
+}
+
+// Channel's thread.
+void PrimaryLink::give_up(const std::string& why) {
+  socket_.send({}, {epoch(), ftlog::Failed{why}});
+  {
+    const std::lock_guard lock(mutex_);
+    failed_ = true;
+  }
+  break_off(why);
+}
+
+// What was lost with it is asked for again.
+void PrimaryLink::hear_damage(const std::string& why) {
+  const auto now = Clock::now();
+  bool following;
+  {
+    const std::lock_guard lock(mutex_);
+    following = phase_ == Phase::following;
+  }
+  if (now - damage_at_ >= kTellDamageEvery) {
+    damage_at_ = now;
+    spdlog::warn("damaged bytes from the primary, {} times so far: {}", socket_.counts().bad_in, why);
+  }
+  if (following) acknowledge(true);
 }
 
 void PrimaryLink::acknowledge(bool resend) {
@@ -278,7 +309,7 @@ void PrimaryLink::hear_block(ftlog::LogBlock&& block) {
     if (block.start != log_) throw ftlog::DecodeError(0, "a block of another log");
     log_ = decoder.state();
   } catch (const ftlog::DecodeError& error) {
-    return break_off(fmt::format("the primary's log is damaged: {}", error.what()));
+    return give_up(fmt::format("the primary's log is damaged: {}", error.what()));
   }
   if (keep_) keep_(entries);
   {
@@ -299,11 +330,11 @@ void PrimaryLink::hear_block(ftlog::LogBlock&& block) {
 
 PrimaryLink::Clock::time_point PrimaryLink::timer() {
   const auto now = Clock::now();
-  bool hello = false, ready = false, beat = false, silent = false;
+  bool hello = false, ready = false, beat = false, silent = false, hangs = false;
   {
     const std::lock_guard lock(mutex_);
     // This process was stopped, or starved: what the primary sent meanwhile has to be heard first.
-    if (now - timer_at_ > options_.timeout / 2) heard_at_ = std::max(heard_at_, now);
+    if (now - timer_at_ > options_.timeout / 2) heard_at_ = seen_at_ = now;
     timer_at_ = now;
     if (lost_ || goodbye_) return now + std::chrono::seconds(1);
     if (phase_ == Phase::hello) {
@@ -316,12 +347,17 @@ PrimaryLink::Clock::time_point PrimaryLink::timer() {
       const auto patience =
           phase_ == Phase::following ? Clock::duration(options_.timeout) : Clock::duration(kTransferSilence);
       silent = now - heard_at_ > patience;
+      hangs = phase_ == Phase::following && options_.give_up.count() != 0 && now - seen_at_ > options_.give_up;
     }
   }
   if (hello) socket_.send({}, {0, ftlog::Hello{options_.build, options_.node}});
   if (silent) {
     break_off(fmt::format("the primary has been silent for {} ms",
                           std::chrono::duration_cast<std::chrono::milliseconds>(now - heard_at_).count()));
+    return now + std::chrono::seconds(1);
+  }
+  if (hangs) {
+    give_up(fmt::format("its machine has not moved for {} ms", options_.give_up.count()));
     return now + std::chrono::seconds(1);
   }
   if (ready) socket_.send({}, {epoch(), ready_});

@@ -27,7 +27,8 @@ struct JoinRefused {
 enum class LinkEvent : uint8_t {
   none,      // nothing within the time given
   news,      // entries, or a farther horizon
-  lost,      // the primary is silent, or broke the protocol: see trouble()
+  lost,      // the primary is silent, or has gone on without this backup: see trouble()
+  failed,    // this backup cannot be one any more, and has said so: see trouble()
   handover,  // the primary wants this node to take over, and everything from it is here
   goodbye,   // the primary ended: see trouble()
 };
@@ -48,6 +49,7 @@ class PrimaryLink {
     ftlog::ChannelSocket::Options socket;
     std::string build, node;
     std::chrono::milliseconds timeout{250};
+    std::chrono::milliseconds give_up{0};  // the machine's thread was not seen for so long: failed; 0: never
     uint64_t max_waiting_bytes = 256u << 20;
   };
   // Throws ftlog::ChannelError.
@@ -99,7 +101,9 @@ class PrimaryLink {
   void hear(ftlog::ChannelMessage&& message);
   void hear_block(ftlog::LogBlock&& block);
   void acknowledge(bool resend);
+  void hear_damage(const std::string& why);
   void break_off(const std::string& why);
+  void give_up(const std::string& why);
   Clock::time_point timer();
 
   Options options_;
@@ -121,10 +125,10 @@ class PrimaryLink {
   std::deque<ftlog::LogEntry> entries_;
   uint64_t waiting_bytes_ = 0;
   std::string trouble_;
-  bool lost_ = false, goodbye_ = false, news_ = false;
+  bool lost_ = false, failed_ = false, goodbye_ = false, news_ = false;
   std::optional<uint64_t> handover_;
   LinkStatus status_;
-  Clock::time_point heard_at_, beat_at_, hello_at_, ready_at_, resend_at_, timer_at_;
+  Clock::time_point heard_at_, beat_at_, hello_at_, ready_at_, resend_at_, timer_at_, damage_at_, seen_at_;
   std::chrono::milliseconds beat_{60};
 };
 

@@ -69,7 +69,7 @@ BackupLink::BackupLink(BackupLinkOptions options, emu::Machine& machine, OutputC
 BackupLink::~BackupLink() { socket_.stop(std::chrono::milliseconds(0)); }
 
 void BackupLink::start() {
-  heard_at_ = beat_at_ = decide_at_ = timer_at_ = Clock::now();
+  heard_at_ = beat_at_ = decide_at_ = timer_at_ = seen_at_ = nudged_at_ = Clock::now();
   socket_.start({.message = [this](const auto& peer, ChannelMessage&& m) { hear(peer, std::move(m)); },
                  .bad =
                      [this](const auto& peer, const std::string& why, bool version) {
@@ -135,6 +135,7 @@ bool BackupLink::service(const OutputSums& sums) {
   bool joining, ready, may_engage, flowing;
   {
     const std::lock_guard lock(mutex_);
+    seen_at_ = Clock::now();
     status_.appended = log_.sequence - 1;
     status_.horizon = here;
     joining = status_.state == PairState::joining && transfer_wanted_;
@@ -249,7 +250,9 @@ std::optional<uint64_t> BackupLink::take_new_epoch() {
 
 void BackupLink::wait(std::chrono::nanoseconds most) {
   std::unique_lock lock(mutex_);
+  seen_at_ = Clock::now();
   changed_.wait_for(lock, most);
+  seen_at_ = Clock::now();
 }
 
 bool BackupLink::hand_over() {
@@ -537,8 +540,28 @@ void BackupLink::decide() {
   if (attention_) attention_();
 }
 
+// A machine that only has nothing to do comes by when it is asked to.
+bool BackupLink::machine_hangs(Clock::time_point now) {
+  bool nudge, tell;
+  {
+    const std::lock_guard lock(mutex_);
+    const bool pair = status_.state == PairState::lock_step || status_.state == PairState::catching_up;
+    if (options_.give_up.count() == 0 || !pair) return false;
+    nudge = now - seen_at_ >= beat_ && now - nudged_at_ >= beat_;
+    if (nudge) nudged_at_ = now;
+    tell = !hangs_ && now - seen_at_ > options_.give_up;
+    hangs_ = now - seen_at_ > options_.give_up;
+  }
+  if (nudge && attention_) attention_();
+  if (tell)
+    spdlog::error("this node's machine has not moved for {} ms: it falls silent, so that its backup takes over",
+                  options_.give_up.count());
+  return hangs_;
+}
+
 BackupLink::Clock::time_point BackupLink::timer() {
   const auto now = Clock::now();
+  const bool hangs = machine_hangs(now);
   PairState state;
   Clock::time_point heard, decide_at;
   std::optional<ftlog::Beat> beat;
@@ -548,11 +571,11 @@ BackupLink::Clock::time_point BackupLink::timer() {
     const std::lock_guard lock(mutex_);
     state = status_.state;
     // This process was stopped, or starved: what the peer sent meanwhile has to be heard first.
-    if (now - timer_at_ > options_.timeout / 2) heard_at_ = std::max(heard_at_, now);
+    if (now - timer_at_ > options_.timeout / 2) heard_at_ = seen_at_ = now;
     timer_at_ = now;
     heard = heard_at_;
     decide_at = decide_at_;
-    if (!peer_.empty() && now - beat_at_ >= beat_) {
+    if (!peer_.empty() && now - beat_at_ >= beat_ && !hangs) {
       beat_at_ = now;
       beat = ftlog::Beat{status_.horizon, 0, parts_sent_};
       // Both may have been lost with a connection.

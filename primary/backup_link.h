@@ -58,6 +58,8 @@ struct BackupLinkOptions {
   std::chrono::milliseconds timeout{250};
   // Without the arbiter's word: wait for it, or stop.
   bool stop_when_unreachable = false;
+  // The machine's thread was not seen for so long: beats stop, so that the backup takes over. 0: never.
+  std::chrono::milliseconds give_up{0};
   uint64_t max_unacknowledged_bytes = 64u << 20;  // see full()
 };
 
@@ -91,6 +93,8 @@ class BackupLink : public ftlog::LogSink {
   bool handed_over() const;
   // The machine has ended: waits until the backup has all of it, at most so long.
   void finish(std::chrono::milliseconds most, const std::string& reason);
+  // A backup that is there and does not do its work. Any thread.
+  void lose(const std::string& why);
 
   // The last entry that was appended, and the last that cannot be lost with this node alone (without a backup: all).
   uint64_t last() const { return log_.sequence - 1; }
@@ -122,7 +126,7 @@ class BackupLink : public ftlog::LogSink {
   void hear_ready(const ftlog::Ready& ready);
   void hear_ack(const ftlog::Ack& ack);
   Clock::time_point timer();
-  void lose(const std::string& why);
+  bool machine_hangs(Clock::time_point now);
   void decide();
   // On the machine's thread.
   void flush();
@@ -164,7 +168,8 @@ class BackupLink : public ftlog::LogSink {
   uint64_t unacknowledged_bytes_ = 0;
   std::optional<uint64_t> epoch_won_;
   std::string verdict_;
-  Clock::time_point heard_at_, beat_at_, decide_at_, timer_at_;
+  bool hangs_ = false;
+  Clock::time_point heard_at_, beat_at_, decide_at_, timer_at_, seen_at_, nudged_at_;
 };
 
 }  // namespace understudy::primary

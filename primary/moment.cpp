@@ -11,23 +11,27 @@ namespace understudy::primary {
 
 namespace {
 
-constexpr std::array kNames = {"input-not-logged", "logged-not-sent", "sent-not-acknowledged", "acknowledged-not-sent",
-                               "output-sent",      "transfer",        "takeover-won",          "takeover-live"};
+constexpr std::array kNames = {"input-not-logged",      "logged-not-sent", "sent-not-acknowledged",
+                               "acknowledged-not-sent", "output-sent",     "transfer",
+                               "takeover-won",          "takeover-live",   "entry-applied"};
 std::atomic<uint64_t> left{0};
+std::atomic<bool> hangs{false};
 
 }  // namespace
 
 std::atomic<int> detail::armed{0};
 
 void detail::reached() {
-  if (left.fetch_sub(1) == 1) ::kill(::getpid(), SIGKILL);
+  if (left.fetch_sub(1) != 1) return;
+  if (!hangs) ::kill(::getpid(), SIGKILL);
+  while (true) ::pause();
 }
 
-static_assert(kNames.size() == static_cast<size_t>(Moment::takeover_live));
+static_assert(kNames.size() == static_cast<size_t>(Moment::entry_applied));
 
 std::span<const char* const> moment_names() { return kNames; }
 
-void kill_at(const std::string& text) {
+static void arm(const std::string& text, bool hang) {
   const size_t colon = text.find(':');
   uint64_t count = 1;
   if (colon != std::string::npos) {
@@ -38,10 +42,14 @@ void kill_at(const std::string& text) {
   for (size_t i = 0; i < kNames.size(); ++i) {
     if (text.substr(0, colon) != kNames[i]) continue;
     left = count;
+    hangs = hang;
     detail::armed = static_cast<int>(i + 1);
     return;
   }
   throw std::invalid_argument(text + ": no such moment");
 }
+
+void kill_at(const std::string& text) { arm(text, false); }
+void hang_at(const std::string& text) { arm(text, true); }
 
 }  // namespace understudy::primary

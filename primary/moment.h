@@ -1,5 +1,6 @@
 // Names for the moments of the protocol at which a crash is most interesting. A test asks for one (`--kill-at`), and
-// the process then kills itself there with SIGKILL, as a power failure would; otherwise a moment costs one load.
+// the process then kills itself there with SIGKILL, as a power failure would; or (`--hang-at`) the thread that gets
+// there never goes on. Otherwise a moment costs one load.
 #pragma once
 
 #include <atomic>
@@ -17,11 +18,13 @@ enum class Moment : int {
   transfer,               // in the middle of a state transfer
   takeover_won,           // a backup has won the epoch, and is not live yet
   takeover_live,          // it is live, its held outputs have not left
+  entry_applied,          // a backup has done what an entry says
 };
 
-// Kills this process at the `count`th time of a moment. Throws std::invalid_argument for a text that is not
-// NAME[:COUNT]; the names are those above with dashes.
+// Kills this process, or hangs the thread, at the `count`th time of a moment. The last call counts. Throws
+// std::invalid_argument for a text that is not NAME[:COUNT]; the names are those above with dashes.
 void kill_at(const std::string& text);
+void hang_at(const std::string& text);
 std::span<const char* const> moment_names();
 
 namespace detail {

@@ -39,6 +39,9 @@ void add_backup_command(CLI::App& app, const std::function<void(std::function<in
       ->type_name("ADDRESS")
       ->required()
       ->delimiter(',');
+  sub->add_option("--inject-ram-flip", command->pair.inject_ram_flip,
+                  "For tests: turns a bit of RAM over as soon as this node is in lock step and past a count")
+      ->type_name("ICOUNT:ADDRESS:BIT");
   add_run_options(*sub, command->run);
   add_pair_options(*sub, command->pair);
   sub->footer(

@@ -12,6 +12,7 @@
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
 #include "tools/explain_divergence.h"
+#include "tools/ram_flip.h"
 #include "tools/replay_session.h"
 #include "tools/run_session.h"
 
@@ -30,25 +31,6 @@ struct ReplayCommand {
   uint64_t slice = 0, slice_seed = 1;
   std::string flip;
 };
-
-// ICOUNT:ADDRESS:BIT; the address may be hexadecimal.
-std::optional<RamFlip> parse_flip(const std::string& text) {
-  if (text.empty()) return std::nullopt;
-  RamFlip flip;
-  const char* at = text.data();
-  const char* const last = at + text.size();
-  const auto number = [&](auto& value, char behind) {
-    const bool hex = last - at > 2 && at[0] == '0' && (at[1] == 'x' || at[1] == 'X');
-    if (hex) at += 2;
-    const auto [end, error] = std::from_chars(at, last, value, hex ? 16 : 10);
-    const bool good = error == std::errc() && (behind == 0 ? end == last : end != last && *end == behind);
-    at = end + (behind != 0);
-    return good;
-  };
-  if (!number(flip.icount, ':') || !number(flip.address, ':') || !number(flip.bit, 0))
-    throw UsageError(fmt::format("--inject-ram-flip {}: want ICOUNT:ADDRESS:BIT", text));
-  return flip;
-}
 
 // An instruction count, or `word`, which stands for `meaning`.
 uint64_t parse_count(const char* option, const std::string& text, const char* word, uint64_t meaning) {

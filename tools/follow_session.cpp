@@ -31,7 +31,12 @@ void pause(std::chrono::milliseconds most) {
 
 FollowSession::FollowSession(const PairOptions& options, PairIdentity& identity, NodeControl& control,
                              const RunOptions& run, bool own_machine)
-    : options_(options), identity_(identity), control_(control), run_options_(run), own_machine_(own_machine) {}
+    : options_(options),
+      identity_(identity),
+      control_(control),
+      run_options_(run),
+      own_machine_(own_machine),
+      flip_(parse_flip(options.inject_ram_flip)) {}
 
 FollowSession::~FollowSession() { control_.answer_with({}); }
 
@@ -41,7 +46,7 @@ std::optional<int> FollowSession::run() {
   switch (follow()) {
     case Outcome::ended:
       return ended_;
-    case Outcome::diverged:
+    case Outcome::failed:
       return std::nullopt;
     case Outcome::interrupted:
       link_->leave("stopped by its user");
@@ -62,6 +67,7 @@ bool FollowSession::join() {
   o.build = build_name();
   o.node = identity_.node;
   o.timeout = std::chrono::milliseconds(options_.timeout_ms);
+  o.give_up = std::chrono::milliseconds(options_.give_up_ms);
   own_.reset();
   early_.clear();
   link_ = std::make_unique<backup::PrimaryLink>(std::move(o));
@@ -147,6 +153,9 @@ bool FollowSession::take_state() {
   if (!options_.log.empty()) begin_own_log();
   replayer_->on_applied([this](const ftlog::LogEntry& entry) {
     if (std::holds_alternative<ftlog::OutputMark>(entry.payload)) outputs_->mark(entry.sequence);
+    const emu::Machine& here = setup_.pc->machine();
+    link_->replayed({entry.sequence, here.icount(), here.now_ns()});
+    primary::moment(primary::Moment::entry_applied);
   });
   spdlog::info("epoch {}: has the machine at icount {}", link_->epoch(), machine.icount());
   return true;
@@ -210,7 +219,7 @@ FollowSession::Outcome FollowSession::follow() {
       spdlog::error("epoch {}: diverged at icount {} (last proven {}): {}; this backup gives up and joins again",
                     link_->epoch(), d.icount, d.last_proven_icount, d.what);
       link_->fail(fmt::format("diverged at icount {}: {}", d.icount, d.what));
-      return Outcome::diverged;
+      return Outcome::failed;
     }
     if (const auto horizon = link_->horizon(); horizon && !replayer_->stopped()) {
       const bool behind = horizon->icount > machine.icount() || horizon->virtual_ns > machine.now_ns();
@@ -218,6 +227,12 @@ FollowSession::Outcome FollowSession::follow() {
     }
     link_->replayed({position, machine.icount(), machine.now_ns()});
     outputs_->drop(link_->status().delivered);
+    if (flip_ && told && machine.icount() >= flip_->icount) {
+      check(*flip_, machine);
+      turn_over(*flip_, machine);
+      spdlog::warn("turned over bit {} at {:#x}, as a test wants it", flip_->bit, flip_->address);
+      flip_.reset();
+    }
     if (!told && link_->engaged()) {
       told = true;
       spdlog::info("epoch {}: in lock step at icount {}", link_->epoch(), machine.icount());
@@ -228,6 +243,9 @@ FollowSession::Outcome FollowSession::follow() {
         break;
       case backup::LinkEvent::lost:
         return Outcome::lost;
+      case backup::LinkEvent::failed:
+        spdlog::error("epoch {}: this backup gives up and joins again: {}", link_->epoch(), link_->trouble());
+        return Outcome::failed;
       case backup::LinkEvent::handover:
         return Outcome::handover;
       case backup::LinkEvent::goodbye:

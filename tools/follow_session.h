@@ -14,6 +14,7 @@
 #include "tools/machine_setup.h"
 #include "tools/pair_log.h"
 #include "tools/pair_options.h"
+#include "tools/ram_flip.h"
 #include "tools/run_options.h"
 
 namespace understudy::tools {
@@ -33,7 +34,7 @@ class FollowSession {
   bool join();
   // Builds the machine and takes the primary's state. False when it came to nothing.
   bool take_state();
-  enum class Outcome { ended, diverged, lost, handover, interrupted };
+  enum class Outcome { ended, failed, lost, handover, interrupted };
   Outcome follow();
   std::optional<int> take_over(bool graceful);
   // Both on the channel's thread.
@@ -57,6 +58,7 @@ class FollowSession {
   std::unique_ptr<StintLog> own_;
   std::vector<ftlog::LogEntry> early_;            // came before there was a log
   uint64_t own_icount_ = 0, own_virtual_ns_ = 0;  // of its first entries
+  std::optional<RamFlip> flip_;
   std::optional<int> ended_;
 };
 

@@ -42,6 +42,7 @@ void LiveNode::make_link(const ftlog::CodecState& log, uint64_t epoch) {
   o.start = start_;
   o.durable = options_.durable;
   o.timeout = std::chrono::milliseconds(options_.timeout_ms);
+  o.give_up = std::chrono::milliseconds(options_.give_up_ms);
   o.stop_when_unreachable = options_.unreachable == "stop";
   try {
     link_ = std::make_unique<primary::BackupLink>(o, machine_, outputs_, *identity_.arbiter, log, epoch);
@@ -170,6 +171,7 @@ void LiveNode::between_slices() {
 
 // The machine waits while its backup is too far behind, or too much waits to leave.
 void LiveNode::hold_back() {
+  const auto begin = SteadyClock::now();
   while (!interrupted() && !control_.stop_asked()) {
     if (const auto epoch = link_->take_new_epoch()) recorder_->new_epoch(*epoch);
     const primary::PairStatus pair = link_->status();
@@ -178,16 +180,23 @@ void LiveNode::hold_back() {
     if (!link_->lag_ns()) {
       lag_.reset();
     } else {
-      if (!lag_ || lag_of_ != pair.backups_joined) lag_.emplace(uint64_t{options_.lag_ms} * 1'000'000);
+      if (!lag_ || lag_of_ != pair.backups_joined)
+        lag_.emplace(uint64_t{options_.lag_ms} * 1'000'000, uint64_t{options_.give_up_ms} * 1'000'000);
       lag_of_ = pair.backups_joined;
       wait_ns = lag_->wait_ns({machine_.icount(), machine_.now_ns()}, {pair.replayed.icount, pair.replayed.virtual_ns},
                               host_ns());
     }
+    if (lag_ && options_.give_up_ms != 0 && lag_->stalled())
+      link_->lose(fmt::format("it is behind, and has not moved for {} ms", options_.give_up_ms));
     const bool full = outputs_.full() || link_->full();
-    if (wait_ns == 0 && !full) return;
+    if (wait_ns == 0 && !full) break;
     link_->service(recorder_->sums());
     link_->wait(full ? kLookAgain : std::chrono::nanoseconds(wait_ns));
   }
+  const auto now = SteadyClock::now();
+  if (const auto share = slowdown_.add(now, now - begin))
+    spdlog::warn("epoch {}: icount {}: the machine stood still for {:.0f} % of the last {} s, to wait for its backup",
+                 link_->status().epoch, machine_.icount(), *share * 100, Slowdown::kWindow.count());
 }
 
 void LiveNode::snapshot_sometimes() {
@@ -239,6 +248,9 @@ ordered_json LiveNode::status() const {
       {"appended", pair.appended},
       {"acknowledged", pair.acknowledged},
       {"lag_ms", static_cast<double>(link_->lag_ns().value_or(0)) / 1e6},
+      {"slowed",
+       {{"share", slowdown_.share(SteadyClock::now())},
+        {"ms", std::chrono::duration_cast<std::chrono::milliseconds>(slowdown_.total()).count()}}},
       {"backups_joined", pair.backups_joined},
       {"backups_lost", pair.backups_lost},
       {"listens_at", link_->endpoint()},

@@ -16,6 +16,7 @@
 #include "tools/pair_log.h"
 #include "tools/pair_options.h"
 #include "tools/run_session.h"
+#include "tools/slowdown.h"
 
 namespace understudy::tools {
 
@@ -69,6 +70,7 @@ class LiveNode {
   std::unique_ptr<RunSession> session_;
   std::optional<primary::LagControl> lag_;
   uint64_t lag_of_ = 0;  // which backup's
+  Slowdown slowdown_{std::chrono::steady_clock::now()};
   uint64_t next_snapshot_ = 0;
   bool handing_over_ = false;
   nlohmann::ordered_json takeover_;  // how it went, for status()

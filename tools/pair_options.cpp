@@ -48,6 +48,11 @@ void add_pair_options(CLI::App& command, PairOptions& o) {
                    "Milliseconds of the guest's time that the backup may be behind; the primary slows down")
       ->check(CLI::Range(10u, 600'000u))
       ->capture_default_str();
+  pair->add_option("--give-up", o.give_up_ms,
+                   "Milliseconds after which a machine that does not move counts as failed, although its process still "
+                   "answers: the primary gives up a backup that stays behind, a backup a primary; 0: never")
+      ->check(CLI::Range(0u, 3'600'000u))
+      ->capture_default_str();
   pair->add_option("--arbiter-timeout", o.arbiter_timeout_ms,
                    "Milliseconds after which the arbiter counts as out of reach")
       ->check(CLI::Range(50u, 60'000u))
@@ -82,6 +87,9 @@ void add_pair_options(CLI::App& command, PairOptions& o) {
   pair->add_option("--kill-at", o.kill_at,
                    "For tests: this process kills itself at a moment of the protocol, NAME[:COUNT]")
       ->type_name("MOMENT");
+  pair->add_option("--hang-at", o.hang_at, "For tests: as --kill-at, but the thread that gets there never goes on")
+      ->type_name("MOMENT")
+      ->excludes("--kill-at");
 }
 
 PairIdentity identify(const PairOptions& options) {
@@ -91,13 +99,11 @@ PairIdentity identify(const PairOptions& options) {
   spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v");
   spdlog::set_level(spdlog::level::from_str(options.log_level));
   spdlog::flush_on(spdlog::level::debug);
-  if (!options.kill_at.empty()) {
-    try {
-      primary::kill_at(options.kill_at);
-    } catch (const std::invalid_argument& error) {
-      throw UsageError(
-          fmt::format("--kill-at {}; the moments are {}", error.what(), fmt::join(primary::moment_names(), ", ")));
-    }
+  try {
+    if (!options.kill_at.empty()) primary::kill_at(options.kill_at);
+    if (!options.hang_at.empty()) primary::hang_at(options.hang_at);
+  } catch (const std::invalid_argument& error) {
+    throw UsageError(fmt::format("{}; the moments are {}", error.what(), fmt::join(primary::moment_names(), ", ")));
   }
   if (options.durable && options.log.empty()) throw UsageError("--durable needs --log DIR: where the log is kept");
   PairIdentity identity;

@@ -25,6 +25,7 @@ struct PairOptions {
   unsigned timeout_ms = 250;
   unsigned arbiter_timeout_ms = 1000;
   unsigned lag_ms = 100;
+  unsigned give_up_ms = 5000;
   bool durable = false;
   std::string log;  // a folder for the log that this node keeps; empty: none
   uint64_t snapshot_every_minstr = 2000;
@@ -33,7 +34,7 @@ struct PairOptions {
   std::string control;
   std::string json;
   std::string log_level = "info";
-  std::string kill_at;
+  std::string kill_at, hang_at, inject_ram_flip;
   bool new_reign = false;
 };
 

@@ -130,9 +130,7 @@ void ReplaySession::slice(uint64_t most, uint64_t seed) {
 }
 
 void ReplaySession::inject(const RamFlip& flip) {
-  if (!machine().memory().is_ram(flip.address) || flip.bit > 7)
-    throw UsageError(
-        fmt::format("--inject-ram-flip: there is no bit {} of a RAM byte at {:#x}", flip.bit, flip.address));
+  check(flip, machine());
   flip_ = flip;
 }
 
@@ -153,8 +151,7 @@ backup::ReplayStop ReplaySession::run_to(uint64_t icount) {
   if (!flip_ || injected_ || icount < flip_->icount || machine().icount() > flip_->icount) return run_on(icount);
   const backup::ReplayStop stop = run_on(flip_->icount);
   if (stop != backup::ReplayStop::limit || machine().icount() != flip_->icount) return stop;
-  const auto byte = static_cast<uint8_t>(*machine().memory().bytes_at(flip_->address) ^ 1u << flip_->bit);
-  machine().memory().store(flip_->address, {&byte, 1});
+  turn_over(*flip_, machine());
   injected_ = true;
   return icount == flip_->icount ? stop : run_on(icount);
 }

@@ -12,17 +12,12 @@
 #include "emu/memory_snapshot.h"
 #include "ftlog/log_reader.h"
 #include "tools/machine_setup.h"
+#include "tools/ram_flip.h"
 #include "tools/run_options.h"
 #include "tools/serial_backend.h"
 #include "tools/wakeup.h"
 
 namespace understudy::tools {
-
-// A bit of RAM that turns over when the machine reaches a count: a test of what finds divergences.
-struct RamFlip {
-  uint64_t icount = 0, address = 0;
-  unsigned bit = 0;
-};
 
 class ReplaySession {
  public:
