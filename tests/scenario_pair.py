@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import kv_load
 import pair_rig
 from pair_rig import COMMAND, Clients, Pair, require, until
 
@@ -45,6 +46,27 @@ def kills(folder):
         require(len(reigns) == ROUNDS + 1, f'{len(reigns)} reigns for {ROUNDS} kills')
         require(pair.console().count('ready') == 1, f'the console said: {pair.console()!r}')
         return f'{summary}'
+
+
+def newcomer(folder):
+    """Who connects while nobody is live need not knock a second time, which slirp does after six seconds: of all that
+    the dead primary was sent, his is the last."""
+    with Pair(folder) as pair:
+        north = pair.primary()
+        pair.ready()
+        south = pair.backup()
+        south.is_in('lock-step')
+        clients = Clients(pair, clients=3, seed=6)
+        until('much has been asked', lambda: answers(clients) > 1000)
+        north.kill()
+        began = time.monotonic()
+        connection = kv_load.Connection(('127.0.0.1', pair.port), pair_rig.LIMIT)
+        connection.ask('GET newcomer')
+        waited = time.monotonic() - began
+        connection.close()
+        clients.stop()
+        require(waited < pair_rig.TIMEOUT_MS / 1000 + 3, f'he waited {waited:.1f} s')
+        return f'{waited:.2f} s'
 
 
 def handed_over(folder):
@@ -117,4 +139,4 @@ def recovered(folder):
 
 
 if __name__ == '__main__':
-    sys.exit(pair_rig.main([kills, handed_over, stopped_and_continued, backup_lost, recovered]))
+    sys.exit(pair_rig.main([kills, newcomer, handed_over, stopped_and_continued, backup_lost, recovered]))

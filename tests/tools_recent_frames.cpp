@@ -23,11 +23,13 @@ TEST_CASE("hub: a successor gets the last moments' frames, in order, once") {
   CHECK(taken(frames, begin + 10s).empty());
 }
 
-TEST_CASE("hub: what is kept for a successor is bounded") {
+TEST_CASE("hub: what is kept for a successor is bounded, and the newest") {
   RecentFrames frames;
   const RecentFrames::Clock::time_point now{100s};
-  for (int i = 0; i < 5000; ++i) frames.add(std::vector<uint8_t>(60), now);
+  for (int i = 0; i < 5000; ++i)
+    frames.add(std::vector<uint8_t>{static_cast<uint8_t>(i), static_cast<uint8_t>(i >> 8)}, now);
   CHECK(frames.size() == RecentFrames::kMaxFrames);
-  for (int i = 0; i < 5000; ++i) frames.add(std::vector<uint8_t>(1514), now);
-  CHECK(frames.size() == RecentFrames::kMaxBytes / 1514);
+  const auto all = taken(frames, now);
+  CHECK(all.size() == RecentFrames::kMaxFrames);
+  CHECK(all.back() == std::vector<uint8_t>{4999 & 0xff, 4999 >> 8});
 }
