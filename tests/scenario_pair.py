@@ -11,19 +11,10 @@ import time
 
 import kv_load
 import pair_rig
-from pair_rig import COMMAND, Clients, Pair, require, until
+from pair_rig import COMMAND, Clients, Pair, require, serves, until
 
 ROUNDS = int(os.environ.get('UNDERSTUDY_ROUNDS', '3'))
 SEED = int(os.environ.get('UNDERSTUDY_SEED', '1'))
-
-
-def answers(clients):
-    return len(clients.load.history)
-
-
-def serves(clients, what):
-    before = answers(clients)
-    until(f'the service goes on {what}', lambda: answers(clients) > before + 20)
 
 
 def kills(folder):
@@ -57,7 +48,7 @@ def newcomer(folder):
         south = pair.backup()
         south.is_in('lock-step')
         clients = Clients(pair, clients=3, seed=6)
-        until('much has been asked', lambda: answers(clients) > 1000)
+        until('much has been asked', lambda: len(clients.load.history) > 1000)
         north.kill()
         began = time.monotonic()
         connection = kv_load.Connection(('127.0.0.1', pair.port), pair_rig.LIMIT)

@@ -9,19 +9,10 @@ import threading
 import time
 
 import pair_rig
-from pair_rig import Clients, Pair, require, until
-from scenario_pair import serves
+from pair_rig import Pair, require, serves, until
 from scenario_pair_relay import RelayedPair
 
 GIVE_UP = ('--give-up', '1500')
-
-
-def lock_step(pair, primary=(), backup=()):
-    live = pair.primary(*primary)
-    pair.ready()
-    standby = pair.backup(*backup)
-    until('lock step', lambda: 'in lock step' in standby.said())
-    return live, standby
 
 
 class Limited:
@@ -47,11 +38,10 @@ class Limited:
 
 def slow(folder):
     with Pair(folder) as pair:
-        live, standby = lock_step(pair)
-        clients = Clients(pair)
+        live, standby, clients = pair.lock_step()
         limited = Limited(standby.process, 0.3)
-        for _ in range(5):
-            serves(clients, 'with a slow backup')
+        until('the primary says that it waits', lambda: 'to wait for its backup' in live.said())
+        serves(clients, 'with a slow backup')
         limited.end()
         serves(clients, 'with a quick one again')
         require(live.status()['state'] == 'lock-step' and live.status()['epoch'] == 1, f'{live.said()[-500:]}')
@@ -62,8 +52,7 @@ def slow(folder):
 
 def backup_hangs(folder):
     with Pair(folder) as pair:
-        live, standby = lock_step(pair, GIVE_UP, (*GIVE_UP, '--hang-at', 'entry-applied:500'))
-        clients = Clients(pair)
+        live, standby, clients = pair.lock_step(GIVE_UP, (*GIVE_UP, '--hang-at', 'entry-applied:500'))
         until('the backup is given up', lambda: 'is lost: it' in live.said())
         require('has not moved for' in live.said(), f'why? {live.said()[-500:]}')
         serves(clients, 'without the backup')
@@ -75,8 +64,7 @@ def backup_hangs(folder):
 
 def primary_hangs(folder):
     with Pair(folder) as pair:
-        live, standby = lock_step(pair, (*GIVE_UP, '--hang-at', 'input-not-logged:300'), GIVE_UP)
-        clients = Clients(pair)
+        live, standby, clients = pair.lock_step((*GIVE_UP, '--hang-at', 'input-not-logged:300'), GIVE_UP)
         until('the backup is live', lambda: (standby.status() or {}).get('role') == 'primary')
         require('has not moved for' in live.said(), f'why? {live.said()[-500:]}')
         serves(clients, 'with the backup')
@@ -87,7 +75,8 @@ def primary_hangs(folder):
 def damaged(folder):
     """Bits of the log turn over on their way; what is lost is sent again, or one of the nodes is given up."""
     with RelayedPair(folder) as pair:
-        live, standby, clients, log, _ = pair.lock_step()
+        live, standby, clients = pair.lock_step()
+        log = pair.log_relays[live.name]
         log.damage.update(back=0.02)
         until('a few pieces are damaged', lambda: log.damaged >= 3)
         serves(clients, 'in spite of it')
@@ -100,8 +89,7 @@ def damaged(folder):
 
 def diverged(folder):
     with Pair(folder) as pair:
-        live, standby = lock_step(pair, (), ('--inject-ram-flip', '1:0x9f000:3'))
-        clients = Clients(pair)
+        live, standby, clients = pair.lock_step((), ('--inject-ram-flip', '1:0x9f000:3'))
         until('it is noticed', lambda: 'diverged at icount' in standby.said())
         until('the primary hears of it', lambda: 'is lost: it says: diverged' in live.said())
         until('the same node is in lock step again', lambda: standby.said().count('in lock step') == 2)
@@ -111,6 +99,8 @@ def diverged(folder):
         serves(clients, 'with the repaired backup')
         summary = clients.stop()
         require(summary['reconnects'] == 0, f'connections were lost: {summary}')
+        reigns = [(reign['epoch'], reign['node'].split('/')[0]) for reign in pair.check_reigns(may_diverge=True)]
+        require(reigns == [(1, live.name), (2, live.name), (3, standby.name)], f'reigns {reigns}')
 
 
 TESTS = [slow, backup_hangs, primary_hangs, damaged, diverged]

@@ -5,8 +5,7 @@ import os
 import sys
 
 import pair_rig
-from pair_rig import Clients, Pair, require, until
-from scenario_pair import serves
+from pair_rig import Clients, Pair, require, serves, until
 
 # After so many of them, under load.
 COUNT = int(os.environ.get('UNDERSTUDY_COUNT', '200'))

@@ -11,8 +11,7 @@ import time
 
 import netns
 import pair_rig
-from pair_rig import COMMAND, Clients, Pair, require, until
-from scenario_pair import serves
+from pair_rig import COMMAND, Pair, require, serves, until
 
 HUB_PORT, LOG_PORT, ETCD_PORT = 7100, 7200, 2379
 
@@ -25,19 +24,10 @@ class PartedPair(Pair):
         self.places, self.etcd = {}, None
         arbiter = None
         if shutil.which('etcd'):
-            self._start_etcd(folder)
-            arbiter = f'etcd:http://{self.network.address["arbiter"]}:{ETCD_PORT}'
+            client = f'http://{self.network.address["arbiter"]}:{ETCD_PORT}'
+            self.etcd = pair_rig.start_etcd(folder, client, 'http://127.0.0.1:2380', netns.within('arbiter'))
+            arbiter = f'etcd:{client}'
         super().__init__(folder, arbiter=arbiter, hub=f'tcp://{self.network.address["world"]}:{HUB_PORT}')
-
-    def _start_etcd(self, folder):
-        client = f'http://{self.network.address["arbiter"]}:{ETCD_PORT}'
-        self.etcd = subprocess.Popen(
-            [*netns.within('arbiter'), 'etcd', '--data-dir', os.path.join(folder, 'etcd'), '--listen-client-urls', client,
-             '--advertise-client-urls', client, '--listen-peer-urls', 'http://127.0.0.1:2380',
-             '--initial-advertise-peer-urls', 'http://127.0.0.1:2380', '--initial-cluster', 'default=http://127.0.0.1:2380'],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until('etcd answers', lambda: subprocess.run([COMMAND, 'arbiter', f'etcd:{client}'], stdout=subprocess.DEVNULL,
-                                                     stderr=subprocess.DEVNULL).returncode == 0)
 
     def __exit__(self, *_):
         super().__exit__()
@@ -63,30 +53,9 @@ class PartedPair(Pair):
     def log_address(self, name):
         return f'tcp://{self.network.address[self.place(name)]}:{LOG_PORT}'
 
-    def lock_step(self):
-        """A primary in north, a backup in south, clients that ask."""
-        north = self.primary()
-        self.ready()
-        south = self.backup()
-        south.is_in('lock-step')
-        clients = Clients(self)
-        serves(clients, 'in lock step')
-        return north, south, clients
-
     def arbiter_says(self):
         done = subprocess.run([COMMAND, 'arbiter', self.arbiter], stdout=subprocess.PIPE, text=True)
         return done.stdout
-
-    def one_of(self, *nodes):
-        """One of them is alone and live, the other ends with exit code 6."""
-        def decided():
-            ended = [node for node in nodes if node.process.poll() is not None]
-            return ended and next(node for node in nodes if node not in ended)
-        winner = until(f'one is live, the other ends: {[node.said()[-300:] for node in nodes]}', decided)
-        loser = next(node for node in nodes if node is not winner)
-        require(loser.process.returncode == 6, f'{loser.name} ended with {loser.process.returncode}: {loser.said()[-500:]}')
-        winner.is_in('alone')
-        return winner
 
     def repaired(self, clients):
         self.network.heal()
@@ -100,34 +69,18 @@ class PartedPair(Pair):
         require(reigns[-1]['node'] in self.arbiter_says(), f'the hub says {reigns[-1]}, the arbiter {self.arbiter_says()}')
 
 
-def both_ways(folder):
-    with PartedPair(folder) as pair:
-        north, south, clients = pair.lock_step()
-        pair.network.cut_off('north', 'south')
-        pair.one_of(north, south)
-        serves(clients, 'with one of them')
-        pair.repaired(clients)
-        pair.over(clients, [1, 2])
-
-
-def one_way(folder):
-    with PartedPair(folder) as pair:
-        north, south, clients = pair.lock_step()
-        pair.network.cut(('north', 'south'))
-        pair.one_of(north, south)
-        serves(clients, 'with one of them')
-        pair.repaired(clients)
-        pair.over(clients, [1, 2])
-
-
-def other_way(folder):
-    with PartedPair(folder) as pair:
-        north, south, clients = pair.lock_step()
-        pair.network.cut(('south', 'north'))
-        pair.one_of(north, south)
-        serves(clients, 'with one of them')
-        pair.repaired(clients)
-        pair.over(clients, [1, 2])
+def nodes_parted(name, *cuts):
+    """The nodes hear nothing, or only one the other, and both reach everybody else: one of them goes on."""
+    def test(folder):
+        with PartedPair(folder) as pair:
+            north, south, clients = pair.lock_step()
+            pair.network.cut(*cuts)
+            pair.one_of(north, south)
+            serves(clients, 'with one of them')
+            pair.repaired(clients)
+            pair.over(clients, [1, 2])
+    test.__name__ = name
+    return test
 
 
 def primary_alone(folder):
@@ -197,7 +150,8 @@ def hub_away(folder):
         pair.over(clients, [1])
 
 
-TESTS = [both_ways, one_way, other_way, primary_alone, backup_alone, arbiter_away, hub_away]
+TESTS = [nodes_parted('both_ways', ('north', 'south'), ('south', 'north')), nodes_parted('one_way', ('north', 'south')),
+         nodes_parted('other_way', ('south', 'north')), primary_alone, backup_alone, arbiter_away, hub_away]
 
 if __name__ == '__main__':
     netns.enter()

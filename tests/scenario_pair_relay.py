@@ -7,9 +7,8 @@ import sys
 import time
 
 import pair_rig
-from pair_rig import Clients, Pair, free_port, require, until
+from pair_rig import Clients, Pair, free_port, require, serves, until
 from relay import Relay
-from scenario_pair import serves
 
 PATIENCE_S = pair_rig.TIMEOUT_MS / 1000
 
@@ -36,26 +35,6 @@ class RelayedPair(Pair):
         self.hub_relays[name] = Relay(('127.0.0.1', self.hub_port))
         return self.hub_relays[name].address
 
-    def lock_step(self):
-        north = self.primary()
-        self.ready()
-        south = self.backup()
-        south.is_in('lock-step')
-        clients = Clients(self)
-        serves(clients, 'in lock step')
-        return north, south, clients, self.log_relays[north.name], self.hub_relays[north.name]
-
-    def one_of(self, *nodes):
-        """One of them is alone and live, the other ends with exit code 6."""
-        def decided():
-            ended = [node for node in nodes if node.process.poll() is not None]
-            return ended and next(node for node in nodes if node not in ended)
-        winner = until(f'one is live, the other ends: {[node.said()[-300:] for node in nodes]}', decided)
-        loser = next(node for node in nodes if node is not winner)
-        require(loser.process.returncode == 6, f'{loser.name} ended with {loser.process.returncode}: {loser.said()[-500:]}')
-        winner.is_in('alone')
-        return winner
-
     def over(self, clients, epochs):
         summary = clients.stop()
         require(summary['reconnects'] == 0, f'connections were lost: {summary}')
@@ -72,18 +51,27 @@ def still_a_pair(pair, north, south, clients, what):
 
 def log_delayed(folder):
     with RelayedPair(folder) as pair:
-        north, south, clients, log, _ = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        log = pair.log_relays[north.name]
         log.delay.update(to=0.05, back=0.05)
         still_a_pair(pair, north, south, clients, 'delayed')
         return pair.over(clients, [1])
 
 
+def answers_a_second(clients):
+    before, began = len(clients.load.history), time.monotonic()
+    time.sleep(0.5)
+    return (len(clients.load.history) - before) / (time.monotonic() - began)
+
+
 def log_throttled(folder):
     """The log gets less than it needs: the clients wait for it, and that is all."""
     with RelayedPair(folder) as pair:
-        north, south, clients, log, _ = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        log = pair.log_relays[north.name]
+        before = answers_a_second(clients)
         log.rate.update(back=10_000)
-        until('answers are few', lambda: log.rate['back'] and len(clients.load.history) > 0)
+        until('answers are few', lambda: answers_a_second(clients) < before / 2)
         still_a_pair(pair, north, south, clients, 'throttled')
         log.recover()
         still_a_pair(pair, north, south, clients, 'after that')
@@ -92,7 +80,8 @@ def log_throttled(folder):
 
 def log_reset(folder):
     with RelayedPair(folder) as pair:
-        north, south, clients, log, _ = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        log = pair.log_relays[north.name]
         for _ in range(10):
             before = log.connections
             log.reset()
@@ -104,7 +93,8 @@ def log_reset(folder):
 def log_stalls(folder):
     """Shorter than the timeout."""
     with RelayedPair(folder) as pair:
-        north, south, clients, log, _ = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        log = pair.log_relays[north.name]
         for way in ('to', 'back', 'to'):
             log.stalled[way] = True
             time.sleep(PATIENCE_S / 4)
@@ -116,7 +106,8 @@ def log_stalls(folder):
 def log_silent(way):
     def test(folder):
         with RelayedPair(folder) as pair:
-            north, south, clients, log, _ = pair.lock_step()
+            north, south, clients = pair.lock_step()
+            log = pair.log_relays[north.name]
             log.stalled[way] = True
             pair.one_of(north, south)
             serves(clients, 'with one of them')
@@ -130,7 +121,8 @@ def log_silent(way):
 
 def log_half_open(folder):
     with RelayedPair(folder) as pair:
-        north, south, clients, log, _ = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        log = pair.log_relays[north.name]
         log.forget()
         pair.one_of(north, south)
         serves(clients, 'with one of them')
@@ -164,7 +156,8 @@ def joining_is_reset(folder):
 def handover_is_reset(folder):
     """The word to take over is lost on its way."""
     with RelayedPair(folder) as pair:
-        north, south, clients, log, _ = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        log = pair.log_relays[north.name]
         log.stalled['back'] = True
         require(pair.ctl(north, 'switchover') == 0, 'no handover')
         until('it is handing over', lambda: 'handing over' in north.said())
@@ -178,7 +171,8 @@ def handover_is_reset(folder):
 def hub_trouble(folder):
     """Of the hub's connection alone: the pair is not broken over it, and the clients lose nothing but time."""
     with RelayedPair(folder) as pair:
-        north, south, clients, _, hub = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        hub = pair.hub_relays[north.name]
         hub.delay.update(to=0.05, back=0.05)
         still_a_pair(pair, north, south, clients, 'delayed')
         hub.recover()
@@ -200,7 +194,8 @@ def hub_trouble(folder):
 
 def hub_half_open(folder):
     with RelayedPair(folder) as pair:
-        north, south, clients, _, hub = pair.lock_step()
+        north, south, clients = pair.lock_step()
+        hub = pair.hub_relays[north.name]
         hub.forget()
         time.sleep(PATIENCE_S)
         # Its old connections are as dead as before; new ones get in.

@@ -7,8 +7,7 @@ import sys
 import time
 
 import pair_rig
-from pair_rig import Clients, Pair, require, until
-from scenario_pair import serves
+from pair_rig import Pair, require, serves
 
 STOPS = [float(seconds) for seconds in os.environ.get('UNDERSTUDY_STOPS', '1').split()]
 # Shorter than the shortest stop, if the host allows.
@@ -18,11 +17,7 @@ pair_rig.TIMEOUT_MS = min(pair_rig.TIMEOUT_MS, 600)
 def of_either(folder):
     """In turn the primary and the backup; each is replaced by a new node."""
     with Pair(folder) as pair:
-        live = pair.primary()
-        pair.ready()
-        standby = pair.backup()
-        standby.is_in('lock-step')
-        clients = Clients(pair)
+        live, standby, clients = pair.lock_step()
         epochs = 1
         for seconds in STOPS:
             for of_primary in (True, False):
@@ -52,11 +47,7 @@ def short_of_the_timeout(folder):
     pair_rig.TIMEOUT_MS, before = 4000, pair_rig.TIMEOUT_MS
     try:
         with Pair(folder) as pair:
-            nodes = [pair.primary()]
-            pair.ready()
-            nodes.append(pair.backup())
-            nodes[1].is_in('lock-step')
-            clients = Clients(pair)
+            *nodes, clients = pair.lock_step()
             for node in nodes:
                 serves(clients, 'in lock step')
                 node.kill(signal.SIGSTOP)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A pair with keys, on TCP: it works, and who has no key, a wrong key, or nothing but garbage to say is turned away and
-counted while the service goes on. And a pair whose arbiter is etcd."""
+counted while the service goes on. A pair whose arbiter is etcd. And addresses that are somebody else's."""
 import os
 import random
 import shutil
@@ -9,8 +9,7 @@ import subprocess
 import sys
 
 import pair_rig
-from pair_rig import COMMAND, Clients, Keys, Node, Pair, free_port, require, until
-from scenario_pair import serves
+from pair_rig import COMMAND, Clients, Keys, Node, Pair, free_port, require, serves, until
 
 
 def garbage(port, seed):
@@ -26,12 +25,7 @@ def garbage(port, seed):
 def with_keys(folder):
     keys = Keys(folder)
     with Pair(folder, keys=keys) as pair:
-        north = pair.primary()
-        pair.ready()
-        south = pair.backup()
-        until('lock step', lambda: 'in lock step' in south.said())
-        clients = Clients(pair)
-        serves(clients, 'in lock step')
+        north, _, clients = pair.lock_step()
         port = int(north.address.rsplit(':', 1)[1])
         garbage(port, 1)
         # node3 has the stranger's keys, the other one none.
@@ -69,21 +63,11 @@ def arbiter_is_etcd(folder):
     if shutil.which('etcd') is None:
         return 'not done: no etcd here'
     client, peer = (f'http://127.0.0.1:{free_port()}' for _ in range(2))
-    server = subprocess.Popen(['etcd', '--data-dir', os.path.join(folder, 'etcd'), '--listen-client-urls', client,
-                               '--advertise-client-urls', client, '--listen-peer-urls', peer,
-                               '--initial-advertise-peer-urls', peer, '--initial-cluster', f'default={peer}'],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = pair_rig.start_etcd(folder, client, peer)
     try:
         arbiter = f'etcd:{client}'
-        until('etcd answers', lambda: subprocess.run([COMMAND, 'arbiter', arbiter], stdout=subprocess.DEVNULL,
-                                                     stderr=subprocess.DEVNULL).returncode == 0)
         with Pair(folder, arbiter=arbiter) as pair:
-            north = pair.primary()
-            pair.ready()
-            south = pair.backup()
-            south.is_in('lock-step')
-            clients = Clients(pair)
-            serves(clients, 'in lock step')
+            north, south, clients = pair.lock_step()
             north.kill()
             serves(clients, 'after the takeover')
             require(south.status()['epoch'] == 2, 'the takeover has an epoch')
@@ -103,5 +87,35 @@ def arbiter_is_etcd(folder):
         server.wait()
 
 
+def taken_address(folder):
+    """An address that somebody else has: found before an epoch is claimed; after a takeover, said, and lived with."""
+    with Pair(folder) as pair, socket.socket() as somebody:
+        somebody.bind(('127.0.0.1', 0))
+        somebody.listen()
+        pair.log_address = lambda name: f'tcp://127.0.0.1:{somebody.getsockname()[1]}'
+        turned_away = pair.primary()
+        require(turned_away.code() == 2, f'exit code {turned_away.process.returncode}: {turned_away.said()}')
+        require('Address already in use' in turned_away.said(), f'it says {turned_away.said()}')
+        require(not pair.reigns(), f'it reigned: {pair.reigns()}')
+        del pair.log_address
+        north = pair.primary()
+        pair.ready()
+        require(north.status()['epoch'] == 1, 'an epoch was lost')
+        port = free_port()
+        pair.log_address = lambda name: f'tcp://127.0.0.1:{port}'
+        south = pair.backup()
+        south.is_in('lock-step')
+        with socket.socket() as other:
+            other.bind(('127.0.0.1', port))
+            other.listen()
+            clients = Clients(pair)
+            serves(clients, 'in lock step')
+            north.kill()
+            serves(clients, 'after the takeover')
+            require('no backup can join' in south.said(), f'it says {south.said()}')
+            clients.stop()
+            pair.check_reigns()
+
+
 if __name__ == '__main__':
-    sys.exit(pair_rig.main([with_keys, plain_garbage, arbiter_is_etcd]))
+    sys.exit(pair_rig.main([with_keys, plain_garbage, arbiter_is_etcd, taken_address]))
