@@ -17,21 +17,7 @@ constexpr std::array kNames = {"input-not-logged",      "logged-not-sent", "sent
 std::atomic<uint64_t> left{0};
 std::atomic<bool> hangs{false};
 
-}  // namespace
-
-std::atomic<int> detail::armed{0};
-
-void detail::reached() {
-  if (left.fetch_sub(1) != 1) return;
-  if (!hangs) ::kill(::getpid(), SIGKILL);
-  while (true) ::pause();
-}
-
-static_assert(kNames.size() == static_cast<size_t>(Moment::entry_applied));
-
-std::span<const char* const> moment_names() { return kNames; }
-
-static void arm(const std::string& text, bool hang) {
+void arm(const std::string& text, bool hang) {
   const size_t colon = text.find(':');
   uint64_t count = 1;
   if (colon != std::string::npos) {
@@ -48,6 +34,20 @@ static void arm(const std::string& text, bool hang) {
   }
   throw std::invalid_argument(text + ": no such moment");
 }
+
+}  // namespace
+
+std::atomic<int> detail::armed{0};
+
+void detail::reached() {
+  if (left.fetch_sub(1) != 1) return;
+  if (!hangs) ::kill(::getpid(), SIGKILL);
+  while (true) ::pause();
+}
+
+static_assert(kNames.size() == static_cast<size_t>(Moment::entry_applied));
+
+std::span<const char* const> moment_names() { return kNames; }
 
 void kill_at(const std::string& text) { arm(text, false); }
 void hang_at(const std::string& text) { arm(text, true); }

@@ -350,7 +350,7 @@ TEST_CASE("trap 10: REP counts one for each iteration, wherever it is stopped") 
   }
 }
 
-TEST_CASE("traps 9 and 10: counts around a store to the running block") {
+TEST_CASE("trap 10: counts around a store to the running block") {
   const auto make = [] {
     auto rig = std::make_unique<CodeRig>(Mode::flat32);
     // inc ecx; mov byte [changed + 1], 22h; inc ecx; inc ecx; nop; changed: mov eax, 11h; inc ecx; hlt
@@ -554,7 +554,7 @@ TEST_CASE("#DF that cannot be delivered is a reset") {
   CHECK(rig.run() == MachineStop::reset);
 }
 
-TEST_CASE("trap 9: at a shutdown the count is that of the instructions that retired, whatever would run next") {
+TEST_CASE("at a shutdown the count is that of the instructions that retired, whatever would run next") {
   for (const uint8_t cause : {uint8_t{0x0b}, uint8_t{0x00}}) {  // UD2, and a page fault of ADD
     const auto make = [cause] {
       auto rig = std::make_unique<CodeRig>(Mode::paged32);

@@ -43,3 +43,21 @@ TEST_CASE("timeline: a thousand steps back and forth end where they began") {
   CHECK(timeline.mark() == Mark{1'000'000, 0});
   CHECK(timeline.machine().digest() == digest);
 }
+
+TEST_CASE("timeline: a small budget drops snapshots, and every point is the same without them") {
+  const TempDir scratch;
+  const std::string directory = record(scratch, "irq_bench", 120'000'000);
+  Timeline wide(directory);
+  Timeline narrow(directory, {1});
+  for (Timeline* timeline : {&wide, &narrow}) CHECK(timeline->seek(timeline->last()).at.icount > 70'000'001);
+  CHECK(wide.snapshots().dropped == 0);
+  CHECK(wide.snapshots().snapshots.size() == wide.snapshots().taken);
+  CHECK(wide.snapshots().bytes > 1);
+  CHECK(narrow.snapshots().dropped > 0);
+  CHECK(narrow.snapshots().snapshots.size() == 2);
+  CHECK(narrow.snapshots().bytes < wide.snapshots().bytes);
+  for (const uint64_t at : {70'000'001u, 20'000'000u, 0u, 45'678'901u}) {
+    for (Timeline* timeline : {&wide, &narrow}) CHECK(timeline->seek(at).why == Stop::limit);
+    CHECK(wide.machine().digest() == narrow.machine().digest());
+  }
+}

@@ -44,9 +44,8 @@ std::string mark_text(const Mark& mark) {
 
 void GdbReplayTarget::about_to_write() {
   throw GdbRefusal(
-      "this is a replay: what is recorded has happened. `understudy resume DIR --at INSTRUCTION` makes a live machine "
-      "of "
-      "any point (`monitor when` tells this one)");
+      "this is a replay: what is recorded has happened. `understudy resume DIR --at INSTRUCTION` goes on live from any "
+      "point (`monitor when` tells this one)");
 }
 
 void GdbReplayTarget::insert(const GdbBreakpoint& breakpoint) {
