@@ -257,14 +257,16 @@ void BackupLink::wait(std::chrono::nanoseconds most) {
 
 bool BackupLink::hand_over() {
   flush();
+  const ftlog::Horizon here{log_.sequence - 1, machine_.icount(), machine_.now_ns()};
   {
     const std::lock_guard lock(mutex_);
     if (status_.state != PairState::lock_step) return false;
     status_.state = PairState::handing_over;
-    handover_at_ = log_.sequence - 1;
+    status_.appended = here.sequence;
+    status_.horizon = here;  // for the beats that go on
   }
-  send(ftlog::Beat{{log_.sequence - 1, machine_.icount(), machine_.now_ns()}, outputs_.delivered(), parts_sent()});
-  send(ftlog::Handover{log_.sequence - 1});
+  send(ftlog::Beat{here, outputs_.delivered(), parts_sent()});
+  send(ftlog::Handover{here.sequence});
   return true;
 }
 
@@ -580,7 +582,7 @@ BackupLink::Clock::time_point BackupLink::timer() {
       beat = ftlog::Beat{status_.horizon, 0, parts_sent_};
       // Both may have been lost with a connection.
       engaged = (state == PairState::lock_step || state == PairState::handing_over) && !knows_it_is_engaged_;
-      if (state == PairState::handing_over) handover = ftlog::Handover{handover_at_};
+      if (state == PairState::handing_over) handover = ftlog::Handover{status_.horizon.sequence};
     }
   }
   if (beat) {

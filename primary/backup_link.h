@@ -163,7 +163,6 @@ class BackupLink : public ftlog::LogSink {
   uint64_t chunks_sent_ = 0, chunks_taken_ = 0;
   uint64_t parts_sent_ = 0;  // chunks that are really under way, and the state's end
   bool knows_it_is_engaged_ = false;
-  uint64_t handover_at_ = 0;
   std::deque<SentBlock> unacknowledged_;
   uint64_t unacknowledged_bytes_ = 0;
   std::optional<uint64_t> epoch_won_;

@@ -87,9 +87,13 @@ class ToyPrimary {
   ~ToyPrimary() { kill(); }
   // Falls silent, as a process that is killed: the machine stops, the channel closes.
   void kill() {
+    stand_still();
+    link.reset();
+  }
+  // The machine stops; the channel does not.
+  void stand_still() {
     stop_ = true;
     if (thread_.joinable()) thread_.join();
-    link.reset();
   }
   std::string out() const {
     const std::lock_guard lock(mutex_);
@@ -260,6 +264,23 @@ TEST_CASE("pair: a primary that is silent is found out, and its successor has ev
   // What is still here was not delivered, as far as the primary could say, or only just.
   south.outputs.drop(south.link.status().delivered);
   CHECK(south.outputs.next_offset(0) <= north.out().size());
+}
+
+// Its first word, and the log's last block, may be lost with a connection.
+TEST_CASE("pair: a primary that hands over goes on to name all that its backup must have") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address);
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return south.link.engaged() && north.state() == primary::PairState::lock_step; }));
+  north.stand_still();
+  const uint64_t before = north.link->last();
+  north.recorder->new_epoch(1);
+  REQUIRE(north.link->last() > before);
+  REQUIRE(north.link->hand_over());
+  CHECK(north.link->status().horizon.sequence == north.link->last());
+  CHECK(north.link->status().appended == north.link->last());
 }
 
 TEST_CASE("pair: a deposed primary stops, and lets nothing out") {
