@@ -34,7 +34,7 @@ void add_firmware_files(FwCfg& fw_cfg, const FirmwareSetup& setup, const std::ve
 
 struct DirectBootTables {
   std::vector<emu::Chunk> chunks;
-  uint64_t rsdp_address;
+  uint64_t rsdp_address = 0;
 };
 
 // ACPI, MP and SMBIOS tables for a plan that bypasses the firmware: anchors in F0000h..FFFFFh, ACPI tables in the

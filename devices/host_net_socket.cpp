@@ -257,7 +257,7 @@ void HostNetUdp::send(std::span<const uint8_t> frame) {
 }
 
 void HostNetUdp::serve() {
-  std::array<uint8_t, kMaxFrame + 1> frame;  // one more, to see what is too long
+  std::array<uint8_t, kMaxFrame + 1> frame{};  // one more, to see what is too long
   while (true) {
     pollfd ready[2] = {{socket_.get(), POLLIN, 0}, {stop_.fd(), POLLIN, 0}};
     if (::poll(ready, 2, -1) < 0) continue;  // EINTR

@@ -74,7 +74,7 @@ void HostNetTap::send(std::span<const uint8_t> frame) {
 }
 
 void HostNetTap::serve() {
-  std::array<uint8_t, 65536> frame;
+  std::array<uint8_t, 65536> frame{};
   while (true) {
     pollfd ready[2] = {{tap_.get(), POLLIN, 0}, {stop_.fd(), POLLIN, 0}};
     if (::poll(ready, 2, -1) < 0) continue;  // EINTR

@@ -44,7 +44,7 @@ std::string to_text(const HostForward& f) {
 }
 
 void check_folder(const std::string& path) {
-  struct stat info;
+  struct stat info {};
   if (::stat(path.c_str(), &info) != 0)
     throw HostNetError(fmt::format("TFTP folder {}: {}", path, std::strerror(errno)));
   if (!S_ISDIR(info.st_mode)) throw HostNetError(fmt::format("TFTP folder {}: is not a folder", path));
@@ -81,7 +81,7 @@ bool is_foreign_ping6(std::span<const uint8_t> frame) {
   constexpr uint8_t kEchoRequest = 128;
   if (!is_ipv6(frame) || frame.size() <= kIcmp || frame[14 + 6] != IPPROTO_ICMPV6 || frame[kIcmp] != kEchoRequest)
     return false;
-  in6_addr target;
+  in6_addr target{};
   std::memcpy(&target, &frame[kTarget], sizeof target);
   for (const char* own : {"fec0::2", "fec0::3", "fe80::2", "fe80::3"}) {
     const in6_addr address = ipv6(own);

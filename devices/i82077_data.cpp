@@ -234,7 +234,7 @@ void I82077::format_sector(uint64_t due_ns) {
 // The first byte that differs decides; 0xff on either side matches anything (section 5.1.8).
 void I82077::scan_sector(uint64_t due_ns, bool terminal_count) {
   DataCommand& d = state_.data;
-  std::array<uint8_t, FloppyMedia::kSectorSize> on_disk;
+  std::array<uint8_t, FloppyMedia::kSectorSize> on_disk{};
   if (!media_.read(d.c, d.head, d.r, on_disk)) return finish({kAbnormal, kDataError, kErrorInData});
   const auto [disk, host] = std::ranges::mismatch(
       on_disk, state_.buffer, [](uint8_t a, uint8_t b) { return a == b || a == 0xff || b == 0xff; });

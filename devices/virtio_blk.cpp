@@ -22,8 +22,8 @@ constexpr uint8_t kOk = 0, kIoError = 1, kUnsupported = 2;
 constexpr size_t kIdBytes = 20;
 }  // namespace
 
-VirtioBlk::VirtioBlk(std::string name, PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::EventQueue& events,
-                     emu::DmaMemory& dma, BlockBackend& image, std::string serial)
+VirtioBlk::VirtioBlk(const std::string& name, PciBus& pci, uint8_t devfn, const emu::Clock& clock,
+                     emu::EventQueue& events, emu::DmaMemory& dma, BlockBackend& image, const std::string& serial)
     : VirtioPci(name, pci, devfn, dma,
                 {.id = kDeviceId,
                  .pci_device = kPciDevice,

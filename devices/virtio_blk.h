@@ -21,8 +21,8 @@ class VirtioBlk : public VirtioPci {
   static constexpr uint16_t kQueueSize = 128;
 
   // `serial` is cut to 20 bytes.
-  VirtioBlk(std::string name, PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::EventQueue& events,
-            emu::DmaMemory& dma, BlockBackend& image, std::string serial);
+  VirtioBlk(const std::string& name, PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::EventQueue& events,
+            emu::DmaMemory& dma, BlockBackend& image, const std::string& serial);
 
   void visit_state(emu::StateVisitor& visitor) override;
 

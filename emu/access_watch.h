@@ -29,11 +29,11 @@ class AccessWatch {
     device  // DMA
   };
   struct Touch {
-    size_t range;  // index into what set() was given
-    Who who;
-    bool write;
-    uint64_t linear, physical;  // of the access; linear may be kUnknown
-    uint64_t length;
+    size_t range = 0;  // index into what set() was given
+    Who who = Who::instruction;
+    bool write = false;
+    uint64_t linear = 0, physical = 0;  // of the access; linear may be kUnknown
+    uint64_t length = 0;
     bool done = false;  // the bytes have changed already
   };
   using Callback = std::function<void(const Touch&)>;

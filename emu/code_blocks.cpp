@@ -52,7 +52,7 @@ class Decoder {
  private:
   static std::array<ZydisDecoder, 3>& decoders() {
     static std::array<ZydisDecoder, 3> all = [] {
-      std::array<ZydisDecoder, 3> made;
+      std::array<ZydisDecoder, 3> made{};
       ZydisDecoderInit(&made[0], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
       ZydisDecoderInit(&made[1], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
       ZydisDecoderInit(&made[2], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
@@ -225,7 +225,7 @@ void CodeBlocks::use_fresh_record() {
 }
 
 void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32_t count) {
-  std::array<uint8_t, kLongestBlock + kLongestInstruction> buffer;
+  uint8_t buffer[kLongestBlock + kLongestInstruction];
   const size_t readable = mmu_.peek(pc, std::span(buffer).first(std::min<size_t>(size, kLongestBlock)));
   const EngineCpu& cpu = engine_.cpu();
   const Decoder decoder(cpu);
@@ -313,7 +313,7 @@ uint32_t CodeBlocks::index_of(const BlockRecord& record, uint64_t at) {
   if (at == block_pc) return 0;
   IndexEntry& entry = indices_[(at ^ at >> 12 ^ reinterpret_cast<uintptr_t>(&record) >> 5) % kIndexEntries];
   if (entry.record == &record && entry.at == at) return entry.index;
-  std::array<uint8_t, kLongestBlock + kLongestInstruction> buffer;
+  uint8_t buffer[kLongestBlock + kLongestInstruction];
   const size_t readable = mmu_.peek(block_pc, std::span(buffer).first(std::min<size_t>(record.size, kLongestBlock)));
   const Decoder decoder(engine_.cpu());
   uint32_t offset = 0, index = 0;
@@ -328,7 +328,7 @@ uint32_t CodeBlocks::index_of(const BlockRecord& record, uint64_t at) {
 }
 
 uint32_t CodeBlocks::whole_in_page(uint64_t pc) {
-  std::array<uint8_t, kPageSize> buffer;
+  uint8_t buffer[kPageSize];
   const size_t room = kPageSize - (pc & ~kPageMask);
   const size_t readable = mmu_.peek(pc, std::span(buffer).first(room));
   const Decoder decoder(engine_.cpu());
@@ -342,7 +342,7 @@ uint32_t CodeBlocks::whole_in_page(uint64_t pc) {
 }
 
 CodeBlocks::Opcode CodeBlocks::opcode_at(uint64_t pc) {
-  std::array<uint8_t, kLongestInstruction> buffer;
+  uint8_t buffer[kLongestInstruction];
   const size_t readable = mmu_.peek(pc, buffer);
   Instruction i;
   if (!Decoder(engine_.cpu()).decode(std::span(buffer).first(readable), i)) return {};

@@ -180,7 +180,7 @@ bool Cpu::may_switch_tasks(uint64_t pc, const CodeBlocks::Opcode& opcode) {
   if (mmu_.peek(pc, std::span(bytes).first(opcode.length)) != opcode.length) return true;
   std::memcpy(&selector, &bytes[opcode.length - sizeof selector], sizeof selector);
   Descriptor descriptor{};
-  std::array<uint8_t, sizeof descriptor> raw;
+  std::array<uint8_t, sizeof descriptor> raw{};
   if (mmu_.peek(descriptor_address(cpu, selector), raw) != raw.size()) return true;
   std::memcpy(&descriptor, raw.data(), raw.size());
   constexpr unsigned kCallGate = 4;

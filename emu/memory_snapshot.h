@@ -41,7 +41,7 @@ class MemorySnapshot {
   };
   static constexpr uint64_t kChunkPages = 256;
   struct Chunk {
-    Chunk(const std::shared_ptr<uint64_t>& total) : counted(total, sizeof(Chunk)) {}
+    explicit Chunk(const std::shared_ptr<uint64_t>& total) : counted(total, sizeof(Chunk)) {}
     std::array<std::shared_ptr<const Page>, kChunkPages> pages;  // absent: the base's
     Counted counted;
   };

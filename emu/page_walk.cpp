@@ -89,7 +89,7 @@ struct Walk {
     const bool long_mode = (cpu.efer & efer::kLma) != 0;
     // Bits 52 to 62 are ignored in 4-level paging and reserved in PAE paging.
     const uint64_t reserved = kReservedHigh | (long_mode ? 0 : kIgnoredHigh) | (cpu.efer & efer::kNxe ? 0 : kNoExecute);
-    std::array<uint64_t, Translation::kMaxEntries> used;
+    std::array<uint64_t, Translation::kMaxEntries> used{};
     unsigned depth = 0;
     uint64_t table;
     unsigned level;  // 4: PML4 ... 1: page table

@@ -16,11 +16,11 @@ enum class Access : uint8_t { read, write, fetch };
 constexpr uint32_t kPfPresent = 1, kPfWrite = 2, kPfUser = 4, kPfReserved = 8, kPfFetch = 16;
 
 struct Translation {
-  bool ok;
-  bool writable;  // a store needs no further look at the tables: permitted, and the dirty bit is set
-  bool executable;
-  uint32_t error_code;  // when not ok
-  uint64_t physical;    // when ok: of the exact linear address, A20 not applied
+  bool ok = false;
+  bool writable = false;  // a store needs no further look at the tables: permitted, and the dirty bit is set
+  bool executable = false;
+  uint32_t error_code = 0;  // when not ok
+  uint64_t physical = 0;    // when ok: of the exact linear address, A20 not applied
   // When ok: where the entries are that it came from.
   static constexpr unsigned kMaxEntries = 4;
   unsigned entry_count = 0;

@@ -103,7 +103,7 @@ uint64_t SectionWriter::end() {
 
 uint64_t read_sections(const std::string& path, const std::function<void(const Section&)>& call) {
   File file(path, O_RDONLY, path);
-  FileHead head;
+  FileHead head{};
   if (!file.read(&head, sizeof head) || std::memcmp(head.magic, kMagic, sizeof kMagic) != 0)
     fail(path, "not an Understudy snapshot");
   if (head.version != kSnapshotVersion)
@@ -114,7 +114,7 @@ uint64_t read_sections(const std::string& path, const std::function<void(const S
   Section section{};
   while (true) {
     section.offset = file.offset();
-    SectionHead section_head;
+    SectionHead section_head{};
     if (!file.read(&section_head, sizeof section_head))
       fail(path, fmt::format("is cut off at offset {}", section.offset));
     if (section_head.zero != 0 || section_head.bytes > file.size() || section_head.bytes > 2 * kMaxArchive)

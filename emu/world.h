@@ -19,7 +19,7 @@ using ChannelId = uint16_t;
 
 // One input that waits for, or has found, its instruction count.
 struct Input {
-  ChannelId channel;
+  ChannelId channel = 0;
   std::vector<uint8_t> payload;
 };
 

@@ -25,8 +25,10 @@ class Number {
   ~Number() { mpfr_clear(value_); }
   Number(const Number&) = delete;
   Number& operator=(const Number&) = delete;
+  // NOLINTBEGIN(google-explicit-constructor): it is to be given to MPFR's functions as it is.
   operator mpfr_ptr() { return value_; }
   operator mpfr_srcptr() const { return value_; }
+  // NOLINTEND(google-explicit-constructor)
 
  private:
   mpfr_t value_;

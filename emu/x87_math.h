@@ -10,8 +10,8 @@
 namespace understudy::emu::x87 {
 
 struct Real {
-  uint64_t mantissa;  // with its integer bit
-  uint16_t top;       // sign and exponent
+  uint64_t mantissa = 0;  // with its integer bit
+  uint16_t top = 0;       // sign and exponent
   bool operator==(const Real&) const = default;
 };
 

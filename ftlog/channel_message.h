@@ -119,7 +119,7 @@ struct ChannelMessage {
 // A message of another version of the protocol.
 class ChannelVersionError : public DecodeError {
  public:
-  ChannelVersionError(uint8_t theirs);
+  explicit ChannelVersionError(uint8_t theirs);
 };
 
 // Throws std::invalid_argument for a field beyond its bounds.
