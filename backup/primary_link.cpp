@@ -49,6 +49,11 @@ bool PrimaryLink::join(std::chrono::milliseconds most) {
   return changed_.wait_for(lock, most, [this] { return phase_ != Phase::hello || refused_; }) && !refused_ && !lost_;
 }
 
+bool PrimaryLink::has_answered() const {
+  const std::lock_guard lock(mutex_);
+  return phase_ != Phase::hello || refused_ || lost_;
+}
+
 void PrimaryLink::ready(const std::string& description) {
   uint64_t epoch;
   {
@@ -177,6 +182,7 @@ void PrimaryLink::break_off(const std::string& why) {
     trouble_ = why;
   }
   changed_.notify_all();
+  if (options_.on_answer) options_.on_answer();
 }
 
 // Channel's thread.
@@ -217,7 +223,7 @@ void PrimaryLink::acknowledge(bool resend) {
 }
 
 void PrimaryLink::hear(ChannelMessage&& message) {
-  bool acknowledge_now = false, notify = true;
+  bool acknowledge_now = false, notify = true, answer = false;
   uint64_t delivered = 0;
   {
     std::unique_lock lock(mutex_);
@@ -234,6 +240,7 @@ void PrimaryLink::hear(ChannelMessage&& message) {
     heard_at_ = Clock::now();
     if (auto* refusal = std::get_if<ftlog::Refusal>(&message.payload)) {
       refused_ = JoinRefused{refusal->busy, refusal->reason};
+      answer = true;
     } else if (auto* hello = std::get_if<ftlog::Welcome>(&message.payload)) {
       welcome_ = std::move(*hello);
       status_.epoch = message.epoch;
@@ -241,6 +248,7 @@ void PrimaryLink::hear(ChannelMessage&& message) {
       options_.timeout = std::chrono::milliseconds(std::clamp(welcome_.timeout_ms, 10u, 600'000u));
       beat_ = std::chrono::milliseconds(std::clamp(welcome_.beat_ms, 2u, 60'000u));
       phase_ = Phase::building;
+      answer = true;
     } else if (auto* chunk = std::get_if<ftlog::StateChunk>(&message.payload); chunk && phase_ == Phase::transfer) {
       chunks_.push_back(std::move(chunk->bytes));
       ++parts_heard_;
@@ -282,6 +290,7 @@ void PrimaryLink::hear(ChannelMessage&& message) {
   if (acknowledge_now) acknowledge(true);
   if (delivered != 0 && delivered_) delivered_(delivered);
   if (notify) changed_.notify_all();
+  if (answer && options_.on_answer) options_.on_answer();
 }
 
 void PrimaryLink::hear_block(ftlog::LogBlock&& block) {

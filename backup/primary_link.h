@@ -51,6 +51,7 @@ class PrimaryLink {
     std::chrono::milliseconds timeout{250};
     std::chrono::milliseconds give_up{0};  // the machine's thread was not seen for so long: failed; 0: never
     uint64_t max_waiting_bytes = 256u << 20;
+    std::function<void()> on_answer;  // on the channel's thread: has_answered() from now on
   };
   // Throws ftlog::ChannelError.
   explicit PrimaryLink(Options options);
@@ -64,6 +65,8 @@ class PrimaryLink {
 
   // --- joining, in this order; each gives up after `most`, or when refused(): then false
   bool join(std::chrono::milliseconds most);
+  // Whoever is there has said whether it can be joined.
+  bool has_answered() const;
   const ftlog::Welcome& welcome() const { return welcome_; }
   void ready(const std::string& description);
   // The next chunk of the machine's state; false at its end, see state_end(), and when something is wrong: see

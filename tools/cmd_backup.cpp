@@ -26,8 +26,7 @@ int follow(BackupCommand& command) {
   install_signal_handlers();
   NodeControl control(command.pair, identity);
   FollowSession session(command.pair, identity, control, run, own_machine);
-  while (true)
-    if (const auto code = session.run()) return *code;
+  return session.run();
 }
 
 }  // namespace
@@ -35,20 +34,17 @@ int follow(BackupCommand& command) {
 void add_backup_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
   auto command = std::make_shared<BackupCommand>();
   CLI::App* sub = app.add_subcommand("backup", "Follow a primary in lock step, and take over when it falls silent");
-  sub->add_option("--join", command->pair.join, "Where the live node may be; several are tried in turn")
-      ->type_name("ADDRESS")
-      ->required()
-      ->delimiter(',');
   sub->add_option("--inject-ram-flip", command->pair.inject_ram_flip,
                   "For tests: turns a bit of RAM over as soon as this node is in lock step and past a count")
       ->type_name("ICOUNT:ADDRESS:BIT");
   add_run_options(*sub, command->run);
   add_pair_options(*sub, command->pair);
+  sub->get_option("--join")->required();
   sub->footer(
       "Without an image of its own, the backup builds the machine that the primary describes, from files at the same\n"
       "paths. A node that finds a backup there already waits, and joins when it is needed.\n\n"
       "Exit codes, besides those of run\n"
-      "  6  another node reigns: this one stopped\n"
+      "  6  another node reigns: this one stopped (with --rejoin it goes on as its backup)\n"
       "  8  the primary is lost, the arbiter out of reach, and --when-unreachable says stop\n"
       "  9  the primary refuses this node: another build or another machine");
   sub->callback([command, then] { then([command] { return follow(*command); }); });

@@ -4,7 +4,9 @@
 #include <spdlog/spdlog.h>
 
 #include <memory>
+#include <optional>
 
+#include "tools/follow_session.h"
 #include "tools/live_node.h"
 #include "tools/recipe.h"
 #include "tools/run_options.h"
@@ -38,15 +40,9 @@ uint64_t begin_reign(const PairOptions& options, PairIdentity& identity) {
   return epoch;
 }
 
-int primary(PrimaryCommand& command) {
+// From power-on until it is over: the process's exit code, or nothing when this node is to be a backup from here on.
+std::optional<int> reign(PrimaryCommand& command, PairIdentity& identity, NodeControl& control) {
   RunOptions& run = command.run;
-  if (run.disk_mode == DiskMode::write)
-    throw UsageError(
-        "--disk-mode write: the nodes of a pair never write to their images; what the guest writes is kept by both "
-        "beside them");
-  if (!run.from_snapshot.empty()) throw UsageError("--from-snapshot: a pair begins at power-on, or by recovery");
-  command.pair.json = run.json;
-  PairIdentity identity = identify(command.pair);
   const bool paced = run.paced.value_or(true);
   const int64_t start_s = rtc_start(run, paced);
   MachineSetup setup = set_up_machine(run, start_s);
@@ -55,11 +51,28 @@ int primary(PrimaryCommand& command) {
   emu::Machine& machine = setup.pc->machine();
   primary::OutputCommit outputs(machine);
   for (size_t i = 0; i < machine.world().channel_count(); ++i) outputs.gate(static_cast<emu::ChannelId>(i), 0);
-  NodeControl control(command.pair, identity);
   const uint64_t epoch = begin_reign(command.pair, identity);
   spdlog::info("epoch {}: {} is live", epoch, identity.node);
   LiveNode node(command.pair, identity, control, run, setup, outputs, start);
-  return node.run_from_power_on(epoch);
+  const int code = node.run_from_power_on(epoch);
+  return command.pair.rejoin && node.superseded() ? std::nullopt : std::optional(code);
+}
+
+int primary(PrimaryCommand& command) {
+  RunOptions& run = command.run;
+  if (!command.pair.join.empty() && !command.pair.rejoin)
+    throw UsageError("--join: a primary joins another node only with --rejoin, once it has lost its reign");
+  if (run.disk_mode == DiskMode::write)
+    throw UsageError(
+        "--disk-mode write: the nodes of a pair never write to their images; what the guest writes is kept by both "
+        "beside them");
+  if (!run.from_snapshot.empty()) throw UsageError("--from-snapshot: a pair begins at power-on, or by recovery");
+  command.pair.json = run.json;
+  PairIdentity identity = identify(command.pair);
+  NodeControl control(command.pair, identity);
+  if (const auto code = reign(command, identity, control)) return *code;
+  FollowSession session(command.pair, identity, control, run, true);
+  return session.run();
 }
 
 }  // namespace
@@ -76,7 +89,7 @@ void add_primary_command(CLI::App& app, const std::function<void(std::function<i
       "  understudy primary kernel.elf --arbiter file:/shared/arbiter --log-to tcp://127.0.0.1:7001\n"
       "  understudy backup --join tcp://127.0.0.1:7001 --arbiter file:/shared/arbiter --log-to tcp://127.0.0.1:7002\n\n"
       "Exit codes, besides those of run\n"
-      "  6  another node reigns: this one stopped\n"
+      "  6  another node reigns: this one stopped (with --rejoin it goes on as its backup)\n"
       "  8  the backup is lost, the arbiter out of reach, and --when-unreachable says stop");
   sub->callback([command, then] { then([command] { return primary(*command); }); });
 }

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "ftlog/log_reader.h"
+#include "tools/follow_session.h"
 #include "tools/live_node.h"
 #include "tools/recipe.h"
 #include "tools/replay_session.h"
@@ -59,16 +60,13 @@ uint64_t begin_reign(const RecoverCommand& command, const PairIdentity& identity
   return reigned + 1;
 }
 
-int recover(RecoverCommand& command) {
-  command.pair.json = command.run.json;
-  if (command.pair.log.empty()) throw UsageError("recover needs --log DIR: the log to go on from");
-  PairIdentity identity = identify(command.pair);
+// The process's exit code, or nothing when this node is to be a backup from here on.
+std::optional<int> recover(RecoverCommand& command, PairIdentity& identity, NodeControl& control) {
   const auto stint = newest_stint(command.pair.log);
   if (!stint) throw UsageError(fmt::format("{}: holds no log of a node", command.pair.log));
   const LogEnd end = end_of(*stint);
   if (end.finished)
     throw UsageError(fmt::format("{}: its machine ended by itself: there is nothing to recover", *stint));
-  NodeControl control(command.pair, identity);
   ReplaySession session(*stint);
   session.start_near(session.last_icount());
   // Console output since that point leaves once more: a hub knows what it has had. Frames that a client lacks are sent
@@ -102,7 +100,20 @@ int recover(RecoverCommand& command) {
   takeover.own->begin(start, takeover.sums);
   spdlog::info("epoch {}: {} recovers the machine at instruction {}", takeover.epoch, identity.node, machine.icount());
   LiveNode node(command.pair, identity, control, run, session.setup(), outputs, start);
-  return node.run_from_takeover(std::move(takeover));
+  const int code = node.run_from_takeover(std::move(takeover));
+  return command.pair.rejoin && node.superseded() ? std::nullopt : std::optional(code);
+}
+
+int recover_and_stand_by(RecoverCommand& command) {
+  command.pair.json = command.run.json;
+  if (command.pair.log.empty()) throw UsageError("recover needs --log DIR: the log to go on from");
+  if (!command.pair.join.empty() && !command.pair.rejoin)
+    throw UsageError("--join: a recovered node joins another only with --rejoin, once it has lost its reign");
+  PairIdentity identity = identify(command.pair);
+  NodeControl control(command.pair, identity);
+  if (const auto code = recover(command, identity, control)) return *code;
+  FollowSession session(command.pair, identity, control, command.run, false);
+  return session.run();
 }
 
 }  // namespace
@@ -119,7 +130,7 @@ void add_recover_command(CLI::App& app, const std::function<void(std::function<i
       "Example\n"
       "  understudy recover --log /var/lib/node --durable --arbiter file:/shared/arbiter --log-to "
       "tcp://127.0.0.1:7001");
-  sub->callback([command, then] { then([command] { return recover(*command); }); });
+  sub->callback([command, then] { then([command] { return recover_and_stand_by(*command); }); });
 }
 
 }  // namespace understudy::tools

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "backup/state_receiver.h"
@@ -16,7 +17,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// One address gets so long to answer before the next one is tried.
+// Who does not answer within this is asked anew, over another connection.
 constexpr std::chrono::milliseconds kAnswer{1500};
 constexpr std::chrono::milliseconds kBusyPause{500};
 constexpr std::chrono::milliseconds kLookAround{100};
@@ -38,11 +39,21 @@ FollowSession::FollowSession(const PairOptions& options, PairIdentity& identity,
       own_machine_(own_machine),
       flip_(parse_flip(options.inject_ram_flip)) {}
 
-FollowSession::~FollowSession() { control_.answer_with({}); }
+FollowSession::~FollowSession() {
+  control_.answer_with({});
+  link_.reset();
+}
 
-std::optional<int> FollowSession::run() {
-  if (!join()) return interrupted() ? std::optional(exit_code::kQuit) : ended_;
-  if (!take_state()) return interrupted() ? std::optional(exit_code::kQuit) : ended_;
+int FollowSession::run() {
+  while (true)
+    if (const auto code = attempt()) return *code;
+}
+
+std::optional<int> FollowSession::attempt() {
+  const auto left = [this] {
+    return interrupted() || control_.stop_asked() ? std::optional(exit_code::kQuit) : ended_;
+  };
+  if (!join() || !take_state()) return left();
   switch (follow()) {
     case Outcome::ended:
       return ended_;
@@ -59,40 +70,75 @@ std::optional<int> FollowSession::run() {
   return std::nullopt;
 }
 
-bool FollowSession::join() {
-  const size_t attempt = attempts_++;
-  backup::PrimaryLink::Options o;
-  o.socket = joining_socket(options_, identity_, attempt);
-  const std::string address = o.socket.address;
-  o.build = build_name();
-  o.node = identity_.node;
-  o.timeout = std::chrono::milliseconds(options_.timeout_ms);
-  o.give_up = std::chrono::milliseconds(options_.give_up_ms);
+void FollowSession::drop_machine() {
+  control_.answer_with([] { return nlohmann::ordered_json{{"role", "backup"}, {"state", "joining"}}; });
+  link_.reset();
+  replayer_.reset();
   own_.reset();
   early_.clear();
-  link_ = std::make_unique<backup::PrimaryLink>(std::move(o));
-  if (!options_.log.empty()) {
-    link_->on_entries([this](const std::vector<ftlog::LogEntry>& entries) { keep(entries); });
-    link_->on_engaged([this] { note_engaged(); });
+  outputs_.reset();
+  setup_.pc.reset();
+  setup_ = {};
+}
+
+// Everybody is asked at once. Who is live answers within moments; a host that is down never does.
+bool FollowSession::join() {
+  drop_machine();
+  struct Way {
+    std::string address;
+    std::unique_ptr<backup::PrimaryLink> link;
+  };
+  std::vector<Way> ways;
+  for (ftlog::ChannelSocket::Options& socket : joining_sockets(options_, identity_)) {
+    backup::PrimaryLink::Options o;
+    o.socket = std::move(socket);
+    o.build = build_name();
+    o.node = identity_.node;
+    o.timeout = std::chrono::milliseconds(options_.timeout_ms);
+    o.give_up = std::chrono::milliseconds(options_.give_up_ms);
+    o.on_answer = [this] { answered_.notify(); };
+    std::string address = o.socket.address;
+    ways.push_back({std::move(address), std::make_unique<backup::PrimaryLink>(std::move(o))});
   }
-  const bool joined = link_->join(kAnswer);
-  if (joined) {
-    spdlog::info("epoch {}: joining {} at {}", link_->epoch(), link_->welcome().node, address);
+  const auto deadline = Clock::now() + kAnswer;
+  const auto welcomes = [](const Way& way) { return way.link->join(std::chrono::milliseconds(0)); };
+  auto found = ways.end();
+  while (true) {
+    found = std::find_if(ways.begin(), ways.end(), welcomes);
+    const bool all = std::all_of(ways.begin(), ways.end(), [](const Way& way) { return way.link->has_answered(); });
+    if (found != ways.end() || all || Clock::now() >= deadline || interrupted() || control_.stop_asked()) break;
+    answered_.wait_until(std::min(deadline, Clock::now() + kLookAround));
+  }
+  if (found != ways.end()) {
+    std::swap(*found, ways.front());
+    for (size_t i = 1; i < ways.size(); ++i)
+      if (welcomes(ways[i])) ways[i].link->leave("this node joins another");
+    link_ = std::move(ways.front().link);
+    if (!options_.log.empty()) {
+      link_->on_entries([this](const std::vector<ftlog::LogEntry>& entries) { keep(entries); });
+      link_->on_engaged([this] { note_engaged(); });
+    }
+    spdlog::info("epoch {}: joining {} at {}", link_->epoch(), link_->welcome().node, ways.front().address);
+    told_who_is_silent_ = false;
     return true;
   }
-  if (const auto refused = link_->refused()) {
-    if (!refused->busy) {
-      spdlog::error("{} refuses this node: {}", address, refused->reason);
+  bool busy = false;
+  for (const Way& way : ways) {
+    const auto refused = way.link->refused();
+    if (!refused) {
+      // Once; a standby may wait for long.
+      if (!told_who_is_silent_) spdlog::info("{}: no live node answers; still trying", way.address);
+    } else if (!refused->busy) {
+      spdlog::error("{} refuses this node: {}", way.address, refused->reason);
       ended_ = exit_code::kRefused;
       return false;
+    } else {
+      spdlog::info("{} has no use for this node now: {}", way.address, refused->reason);
+      busy = true;
     }
-    spdlog::info("{} has no use for this node now: {}", address, refused->reason);
-    pause(kBusyPause);
-  } else {
-    // Once for each address; a standby may wait for long.
-    spdlog::log(attempt < options_.join.size() ? spdlog::level::info : spdlog::level::debug,
-                "{}: no live node answers{}", address, attempt < options_.join.size() ? "; still trying" : "");
   }
+  told_who_is_silent_ = true;
+  if (busy) pause(kBusyPause);
   return false;
 }
 
@@ -277,8 +323,9 @@ std::optional<int> FollowSession::take_over(bool graceful) {
     pause(kLookAround);
   }
   if (claim.verdict == ftlog::Verdict::lost) {
-    spdlog::error("{} reigns in epoch {}: this node stops", claim.holder.node, claim.holder.epoch);
-    return exit_code::kLost;
+    spdlog::error("{} reigns in epoch {}: this node {}", claim.holder.node, claim.holder.epoch,
+                  options_.rejoin ? "joins again" : "stops");
+    return options_.rejoin ? std::nullopt : std::optional(exit_code::kLost);
   }
   primary::moment(primary::Moment::takeover_won);
   takeover.replayed = Clock::now();
@@ -295,7 +342,8 @@ std::optional<int> FollowSession::take_over(bool graceful) {
   replayer_.reset();
   control_.answer_with({});
   LiveNode node(options_, identity_, control_, run_options_, setup_, *outputs_, start_);
-  return node.run_from_takeover(std::move(takeover));
+  const int code = node.run_from_takeover(std::move(takeover));
+  return options_.rejoin && node.superseded() ? std::nullopt : std::optional(code);
 }
 
 nlohmann::ordered_json FollowSession::status() const {

@@ -16,6 +16,7 @@
 #include "tools/pair_options.h"
 #include "tools/ram_flip.h"
 #include "tools/run_options.h"
+#include "tools/wakeup.h"
 
 namespace understudy::tools {
 
@@ -26,12 +27,16 @@ class FollowSession {
                 bool own_machine);
   ~FollowSession();
 
-  // Joins whoever of --join is live, follows, and takes over if it must. Returns the process's exit code, or nothing
-  // when it should join again.
-  std::optional<int> run();
+  // Joins whoever of --join is live, follows, and takes over if it must, again and again where that is wanted. Returns
+  // the process's exit code.
+  int run();
 
  private:
+  // Nothing: to be done again.
+  std::optional<int> attempt();
   bool join();
+  // What the last attempt left behind.
+  void drop_machine();
   // Builds the machine and takes the primary's state. False when it came to nothing.
   bool take_state();
   enum class Outcome { ended, failed, lost, handover, interrupted };
@@ -48,8 +53,9 @@ class FollowSession {
   NodeControl& control_;
   RunOptions run_options_;
   bool own_machine_;
-  size_t attempts_ = 0;
-  std::unique_ptr<backup::PrimaryLink> link_;
+  bool told_who_is_silent_ = false;
+  Wakeup answered_;  // by one of those who are asked
+  std::unique_ptr<backup::PrimaryLink> link_;  // calls what is below
   ftlog::Start start_;
   MachineSetup setup_;
   std::unique_ptr<primary::OutputCommit> outputs_;

@@ -125,6 +125,7 @@ int LiveNode::run(std::optional<emu::MachineStop> stopped, const std::function<v
   control_.answer_with([this] { return status(); });
   if (!options_.listen.empty()) spdlog::info("backups can join at {}", link_->endpoint());
   const RunResult result = session_->run(stopped);
+  superseded_ = handing_over_ || (result.exit == RunExit::error && result.code == exit_code::kLost);
   if (result.exit == RunExit::error) {
     if (result.code == exit_code::kLost)
       spdlog::error("this node was deposed at icount {}: {}", result.icount, link_->verdict());

@@ -42,6 +42,8 @@ class LiveNode {
     std::function<void()> on_live;  // right after outputs may leave
   };
   int run_from_takeover(Takeover takeover);
+  // After the run: another node reigns now, and this one could be its backup.
+  bool superseded() const { return superseded_; }
 
  private:
   int run(std::optional<emu::MachineStop> stopped, const std::function<void()>& on_live);
@@ -72,7 +74,7 @@ class LiveNode {
   uint64_t lag_of_ = 0;  // which backup's
   Slowdown slowdown_{std::chrono::steady_clock::now()};
   uint64_t next_snapshot_ = 0;
-  bool handing_over_ = false;
+  bool handing_over_ = false, superseded_ = false;
   nlohmann::ordered_json takeover_;  // how it went, for status()
   std::chrono::steady_clock::time_point live_since_;
 };

@@ -16,6 +16,9 @@ namespace understudy::tools {
 
 namespace {
 
+// Each way to a node that may be live takes two threads while it is tried.
+constexpr size_t kMostWays = 32;
+
 std::string host_name() {
   std::array<char, 256> name{};
   if (::gethostname(name.data(), name.size() - 1) != 0 || name[0] == 0) return "node";
@@ -34,6 +37,15 @@ void add_pair_options(CLI::App& command, PairOptions& o) {
   pair->add_option("--log-to", o.listen,
                    "Where a backup can join this node while it is live: tcp://HOST:PORT (* for any port) or ipc://PATH")
       ->type_name("ADDRESS");
+  auto* join = pair->add_option("--join", o.join,
+                                "Where the live node may be; several are asked at once, and the first that answers as "
+                                "a live node of this machine is joined")
+                   ->type_name("ADDRESS")
+                   ->delimiter(',');
+  pair->add_flag("--rejoin", o.rejoin,
+                 "A node that has lost its reign, or handed it over, becomes a backup again and joins whoever of "
+                 "--join is live, instead of ending")
+      ->needs(join);
   pair->add_option("--arbiter", o.arbiter,
                    "Who decides which node may be live: file:DIRECTORY on a disk that all nodes share, or "
                    "etcd:http://HOST:PORT[,...][/PREFIX]")
@@ -138,20 +150,31 @@ ftlog::ChannelSocket::Options listening_socket(const PairOptions& options, const
   return socket;
 }
 
-ftlog::ChannelSocket::Options joining_socket(const PairOptions& options, const PairIdentity& identity, size_t attempt) {
-  ftlog::ChannelSocket::Options socket;
-  const size_t index = attempt % options.join.size();
-  socket.role = ftlog::ChannelSocket::Role::connected;
-  socket.address = options.join[index];
-  socket.name = identity.node;
-  ftlog::check_address(socket.address, identity.keys != nullptr, options.insecure);
-  if (!identity.keys) return socket;
-  const std::vector<std::string>& peers = identity.keys->peers;
-  if (peers.empty()) throw UsageError("--key needs --peer: the public key of the node to join");
-  socket.keys = *identity.keys;
-  socket.keys->peers = {peers.size() == options.join.size() ? peers[index]
-                                                            : peers[attempt / options.join.size() % peers.size()]};
-  return socket;
+std::vector<ftlog::ChannelSocket::Options> joining_sockets(const PairOptions& options, const PairIdentity& identity) {
+  std::vector<ftlog::ChannelSocket::Options> sockets;
+  static const std::vector<std::string> kNoKeys(1);
+  if (identity.keys && identity.keys->peers.empty())
+    throw UsageError("--key needs --peer: the public key of the node to join");
+  const std::vector<std::string>& peers = identity.keys ? identity.keys->peers : kNoKeys;
+  for (size_t place = 0; place < options.join.size(); ++place)
+    for (size_t key = 0; key < peers.size(); ++key) {
+      if (peers.size() == options.join.size() && key != place) continue;
+      ftlog::ChannelSocket::Options socket;
+      socket.role = ftlog::ChannelSocket::Role::connected;
+      socket.address = options.join[place];
+      // A node that is reached in two ways takes them for two.
+      socket.name = fmt::format("{}#{}", identity.node, sockets.size());
+      ftlog::check_address(socket.address, identity.keys != nullptr, options.insecure);
+      if (identity.keys) {
+        socket.keys = *identity.keys;
+        socket.keys->peers = {peers[key]};
+      }
+      sockets.push_back(std::move(socket));
+    }
+  if (sockets.size() > kMostWays)
+    throw UsageError(fmt::format("--join and --peer: {} ways to try; give one --peer for each address, in their order",
+                                 sockets.size()));
+  return sockets;
 }
 
 }  // namespace understudy::tools

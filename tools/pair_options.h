@@ -17,6 +17,7 @@ namespace understudy::tools {
 struct PairOptions {
   std::string listen;             // where backups join this node, while it is live
   std::vector<std::string> join;  // where the live node may be
+  bool rejoin = false;            // a node that has lost its reign becomes a backup again
   std::string arbiter;
   std::string node;                // empty: the host's name
   std::string key;                 // secret file; empty: no keys
@@ -51,9 +52,9 @@ struct PairIdentity {
 PairIdentity identify(const PairOptions& options);
 // Both check the address. Throw ftlog::KeyError.
 ftlog::ChannelSocket::Options listening_socket(const PairOptions& options, const PairIdentity& identity);
-// The `attempt`th attempt to join: addresses in turn, and with keys each with its peer's (given in the same order), or
-// every peer's in turn where there are not as many.
-ftlog::ChannelSocket::Options joining_socket(const PairOptions& options, const PairIdentity& identity, size_t attempt);
+// One for each address of --join, with keys each with its peer's (given in the same order), or with every peer's where
+// there are not as many. Throws UsageError too.
+std::vector<ftlog::ChannelSocket::Options> joining_sockets(const PairOptions& options, const PairIdentity& identity);
 // A digest of this program's own file: two nodes run the same program, or do not talk.
 std::string build_name();
 
