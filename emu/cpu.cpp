@@ -451,8 +451,15 @@ void Cpu::engine_step() {
   running_ = nullptr;
   refresh_fast_limit();
   const std::vector<std::vector<uint8_t>> watched = watched_bytes();
+  const uint64_t cr2 = engine_.cpu().cr[2];
   const uc_err error = engine_.run();
   stopping_ = false;
+  // The engine has begun to raise a fault whose time has not come.
+  if (std::exchange(next_unfetched_, false)) {
+    engine_.cpu().cr[2] = cr2;
+    engine_.cpu().error_code = 0;
+    engine_.cpu().old_exception = -1;
+  }
   engine_step_ = Step::none;
   tell_of_changes(watched);
   engine_.limit_next_block(~0u);

@@ -206,6 +206,7 @@ class Cpu {
   bool fp_loaded_ = false;               // an instruction that replaces FP flags has been let through
   bool debug_registers_changed_ = true;  // since take_debug_registers()
   uint64_t debug_control_ = 0;           // DR7 then
+  bool next_unfetched_ = false;          // engine_step() came to an instruction that cannot be fetched
   bool wants_engine_step_ = false;       // the next instruction is one that only the engine's own walker gets right
   std::unique_ptr<IoRegion> io_region_;
   std::vector<uint8_t> open_bus_;

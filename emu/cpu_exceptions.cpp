@@ -70,6 +70,13 @@ void Cpu::exception_raised(uint32_t vector, bool invalid_opcode) {
   ++statistics_.exceptions;
   EngineCpu& cpu = engine_.cpu();
   const uint64_t pc = linear_pc();
+  // The instruction of a single step has retired, and the next one cannot be fetched: engine_step() leaves that to the
+  // run that goes on.
+  if (engine_step_ == Step::second && (vector == kVectorPf || vector == kVectorGp) && !invalid_opcode &&
+      !cpu.exception_is_int && running_ != nullptr && pc != running_->pc) {
+    next_unfetched_ = true;
+    return pause(Pause::step_done);
+  }
   Event event{EventKind::exception, static_cast<uint8_t>(vector), 0, cpu.eip, cpu.eip};
   if (!invalid_opcode && cpu.exception_is_int) {
     // INT ends its block and has retired; RIP is behind it.
@@ -110,6 +117,11 @@ void Cpu::handle_refusal() {
         return;
       }
     }
+    // Between the instruction that led here and the fault is a point like any other: a run may stop there, and an
+    // interrupt that waits comes first. The fetch is tried again when the run goes on.
+    if (icount_ >= limit_ || stop_requested_ || accepts_interrupt()) return;
+    if (breakpoint_ && blocks_.is_debuggers_breakpoint(pc)) breakpoint_(pc);
+    if (stop_requested_) return;
   } else {
     roll_back_to(pc);
   }

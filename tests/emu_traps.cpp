@@ -56,9 +56,9 @@ uint64_t same_however_sliced(const MakeRig& make) {
   CHECK(watched->machine.digest() == last);
   CHECK(watcher.wrong_records == 0);
   uint64_t next = 0;
-  for (const auto& step : watcher.steps) {
-    CHECK(step.icount <= next);
-    if (step.icount < next) continue;
+  // An instruction that cannot be fetched is not told of; its fault is.
+  for (const auto& step : watcher.firsts) {
+    CHECK(step.icount == next);
     if (next > 0) CHECK(step.rip == rips[next - 1]);
     ++next;
   }
@@ -332,6 +332,95 @@ TEST_CASE("trap 8: a fetch fault on an instruction that straddles two pages") {
     CHECK(rig->reg(kRcx) == (first ? 0 : 2));
     CHECK(rig->icount() == (first ? 1 : 3));
     CHECK(same_however_sliced(make) == rig->icount());
+  }
+}
+
+// In front of an instruction that cannot be fetched is a point like any other.
+TEST_CASE("a fetch fault is taken behind its point: a run stops there, and an interrupt comes first") {
+  constexpr uint32_t kNowhere = 0x40000;
+  struct Way {
+    const char* what;
+    Mode mode;
+    bool ring3;
+    std::vector<uint8_t> code;
+    uint64_t count;  // behind the instruction that leads there
+  };
+  const Way ways[] = {
+      {"jmp", Mode::paged32, false, {0x90, 0xe9, 0xfa, 0xff, 0x02, 0x00}, 2},
+      {"jmp at CPL 3", Mode::paged32, true, {0x90, 0xe9, 0xfa, 0xff, 0x02, 0x00}, 2},
+      {"jmp in long mode", Mode::long64, false, {0x90, 0xe9, 0xfa, 0xff, 0x02, 0x00}, 2},
+      {"a far jmp", Mode::paged32, false, {0x90, 0xea, 0x00, 0x00, 0x04, 0x00, CodeRig::kCode0, 0x00}, 2},
+      {"a far jmp at CPL 3", Mode::paged32, true, {0x90, 0xea, 0x00, 0x00, 0x04, 0x00, CodeRig::kCode3, 0x00}, 2},
+      // push kCode3; push kNowhere; retf, whose descriptor only the engine's own walker may read
+      {"retf at CPL 3", Mode::paged32, true, {0x6a, CodeRig::kCode3, 0x68, 0x00, 0x00, 0x04, 0x00, 0xcb}, 3},
+      // mov eax, 8000h; shl rax, 32; jmp rax: not canonical
+      {"jmp to no address", Mode::long64, false, {0xb8, 0, 0x80, 0, 0, 0x48, 0xc1, 0xe0, 0x20, 0xff, 0xe0}, 3},
+  };
+  for (const Way& way : ways) {
+    CAPTURE(way.what);
+    const bool canonical = way.count != 3 || way.ring3;
+    const uint64_t nowhere = canonical ? kNowhere : 0x8000ull << 32;
+    const int fault = canonical ? 14 : 13;
+    const auto make = [&] {
+      auto rig = std::make_unique<CodeRig>(way.mode);
+      if (way.ring3)
+        for (const uint32_t page : {CodeRig::kGdt, CodeRig::kIdt, CodeRig::kTss}) rig->map(page, page, 3);
+      rig->map(kNowhere, 0, 0);
+      rig->machine.memory().store(CodeRig::kCode, way.code);
+      rig->start(CodeRig::kCode, way.ring3, eflags::kReserved1 | eflags::kIf);
+      return rig;
+    };
+    const auto rig = make();
+    CHECK(rig->run(way.count) == MachineStop::limit);
+    CHECK(rig->icount() == way.count);
+    CHECK(rig->rip() == nowhere);
+    CHECK(rig->machine.cpu().engine().cpu().cr[2] == 0);
+    CHECK(rig->run() == MachineStop::halted);
+    CHECK(rig->vector() == fault);
+    CHECK(rig->icount() == way.count + 1);
+    if (canonical) CHECK(rig->machine.cpu().engine().cpu().cr[2] == kNowhere);
+    CHECK(same_however_sliced(make) == way.count + 1);
+
+    // Waiting when the instruction has retired, and at once when it is let through.
+    for (const bool from_before : {false, true}) {
+      CAPTURE(from_before);
+      const auto interrupted = make();
+      interrupted->run(from_before ? way.count - 1 : way.count);
+      uint64_t taken_at = 0;
+      unsigned vector = 0;
+      interrupted->machine.cpu().on_delivery([&](const Cpu::Delivered& delivered) {
+        if (taken_at != 0) return;
+        taken_at = interrupted->icount();
+        vector = delivered.vector;
+      });
+      if (from_before) {
+        const auto timer = interrupted->machine.events().add(
+            "timer", [&](uint64_t) { interrupted->machine.cpu().set_interrupt(true); });
+        interrupted->machine.events().schedule(timer, interrupted->machine.time().ns_at(way.count));
+      } else {
+        interrupted->machine.cpu().set_interrupt(true);
+      }
+      CHECK(interrupted->run() == MachineStop::halted);
+      CHECK(taken_at == way.count);
+      CHECK(vector == interrupted->interrupt_vector);
+      CHECK(interrupted->vector() == interrupted->interrupt_vector);
+    }
+
+    // A debugger's breakpoint there is told of, and can keep the fault from coming.
+    const auto debugged = make();
+    unsigned told = 0;
+    debugged->machine.cpu().on_breakpoint([&](uint64_t pc) {
+      CHECK(pc == nowhere);
+      CHECK(debugged->icount() == way.count);
+      if (++told == 1) debugged->machine.ask_to_stop();
+    });
+    debugged->machine.cpu().set_breakpoints({nowhere});
+    CHECK(debugged->run() == MachineStop::asked);
+    CHECK(debugged->rip() == nowhere);
+    CHECK(debugged->run() == MachineStop::halted);
+    CHECK(told == 2);
+    CHECK(debugged->vector() == fault);
+    CHECK(debugged->machine.digest() == rig->machine.digest());
   }
 }
 
