@@ -13,7 +13,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 # enough from the goals that a busy host's slower start does not matter), and ends as the guest should: a guest of ours by exit
 # code 33, Linux under QEMU not at all until it is ended, which a recording notes in its file.
 FAKE = r'''#!/usr/bin/env python3
-import json, os, re, signal, sys, time
+import json, os, re, signal, socket, sys, time
 arguments = ' '.join(sys.argv[1:])
 qemu = 'qemu' in sys.argv[0]
 rr = re.search('rr=([a-z]+),rrfile=([^ ,]+)', arguments)
@@ -24,6 +24,27 @@ if arguments == '--help':
 if kind == 'log':
     print(json.dumps({'log_bytes': 123456}))
     sys.exit(0)
+if '--nic' in arguments:
+    port, size = int(re.search(r':(\d+)/', arguments)[1]), int(re.search(r'head -c (\d+)', arguments)[1])
+    if os.environ.get('FAKE_DEAF') != kind:
+        with socket.create_connection(('127.0.0.1', port)) as server:
+            server.sendall(b'GET / HTTP/1.0\r\n\r\n')
+            got, some = 0, b'-'
+            while some and got < size:
+                some = server.recv(1 << 20)
+                got += len(some)
+            time.sleep(float(os.environ.get('FAKE_SLOW', '0')) if kind == 'record' else 0)
+    with socket.create_connection(('127.0.0.1', port)) as server:
+        server.sendall(bytes(size))
+    print('64 bytes from 10.0.2.2: seq=0 ttl=255 time=0.5 ms\n' * 20)
+    sys.exit(0)
+if '--paced' in arguments:
+    print('understudy:/# ', flush=True)
+    os.makedirs(sys.argv[2], exist_ok=True)
+    while True:
+        with open(sys.argv[2] + '/log-00000001.seg', 'ab') as log:
+            log.write(bytes(int(os.environ['FAKE_RATE']) // 8 // 50))
+        time.sleep(1 / 50)
 ballast = bytearray(80_000_000) if kind == 'record' else b''
 while time.process_time() < json.loads(os.environ['FAKE_SECONDS']).get(kind, 0.05):
     pass
@@ -108,6 +129,19 @@ def main():
         check(verdicts.get('record-memory') == 'MISSED' and 75 < rows['linux-amd64/record-memory']['value'] < 85,
               f'memory: {rows["linux-amd64/record-memory"]}')
         check(verdicts.get('memory') == 'met', f'memory: {rows["linux-amd64/memory"]}')
+
+        code, rows, text = bench('^net-virtio/', '--rounds', '3')
+        check(code in (0, 1) and set(rows) == {f'net-virtio/{what}' for what in ('receive', 'send', 'ping')}, f'{code}, {text}')
+        check(rows['net-virtio/ping'].get('value') == 0.5, f'ping: {rows}')
+        check(len(rows['net-virtio/send'].get('other_all', [])) == 3, f'rounds: {rows}')
+        code, rows, text = bench('^net-ne2k/receive', '--rounds', '1', FAKE_SLOW='1')
+        check(code == 1 and rows['net-ne2k/receive']['verdict'] == 'MISSED', f'a slow transfer: {code}, {text}')
+        code, rows, text = bench('^net-ne2k/', '--rounds', '1', FAKE_DEAF='record')
+        check(code == 1 and 'not measured' in text, f'a transfer that is not made: {code}, {text}')
+        code, rows, text = bench('^idle/', '--rounds', '1', '--idle', '1', FAKE_RATE='1000')
+        check(code == 0 and 0 < rows['idle/log-rate']['value'] < 1.5, f'an idle guest: {code}, {rows}')
+        code, rows, text = bench('^idle/', '--rounds', '1', '--idle', '1', FAKE_RATE='20000')
+        check(code == 1 and rows['idle/log-rate']['verdict'] == 'MISSED', f'a log that grows: {code}, {rows}')
 
         code, rows, text = bench('^cpu_bench/speed', '--quick', FAKE_VERDICT='FAIL')
         check(code == 1 and rows['cpu_bench/speed']['verdict'] == 'not measured', f'a guest that fails: {code}, {rows}')
