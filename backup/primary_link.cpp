@@ -19,11 +19,13 @@ constexpr std::chrono::milliseconds kResendEvery{20};
 // While a primary sends its machine it must show signs of life.
 constexpr std::chrono::seconds kTransferSilence{10};
 constexpr std::chrono::seconds kTellDamageEvery{1};
+// So much of the guest's time may have been replayed without the primary's knowing: it waits for who is behind.
+constexpr uint64_t kReportEveryNs = 10'000'000;
 
 size_t weight(const ftlog::LogEntry& entry) {
   size_t bytes = sizeof entry;
   if (const auto* input = std::get_if<ftlog::Input>(&entry.payload)) bytes += input->bytes.size();
-  if (const auto* read = std::get_if<ftlog::BlockRead>(&entry.payload)) bytes += read->bytes.size();
+  if (const auto* done = std::get_if<ftlog::BlockDone>(&entry.payload)) bytes += done->bytes.size();
   return bytes;
 }
 
@@ -114,8 +116,13 @@ LinkEvent PrimaryLink::wait(std::chrono::milliseconds most) {
 }
 
 void PrimaryLink::replayed(const ftlog::Horizon& here) {
-  const std::lock_guard lock(mutex_);
-  status_.replayed = here;
+  bool report;
+  {
+    const std::lock_guard lock(mutex_);
+    status_.replayed = here;
+    report = phase_ == Phase::following && here.virtual_ns >= reported_ns_ + kReportEveryNs;
+  }
+  if (report) acknowledge(false);
 }
 
 bool PrimaryLink::engaged() const {
@@ -217,6 +224,7 @@ void PrimaryLink::acknowledge(bool resend) {
     const std::lock_guard lock(mutex_);
     epoch = status_.epoch;
     beat_at_ = Clock::now();
+    reported_ns_ = status_.replayed.virtual_ns;
     ack = {status_.received, status_.replayed, resend, chunks_taken_, status_.engaged};
   }
   socket_.send({}, {epoch, ack});

@@ -131,6 +131,7 @@ class PrimaryLink {
   bool lost_ = false, failed_ = false, goodbye_ = false, news_ = false;
   std::optional<uint64_t> handover_;
   LinkStatus status_;
+  uint64_t reported_ns_ = 0;  // where the primary was told that the machine is
   Clock::time_point heard_at_, beat_at_, hello_at_, ready_at_, resend_at_, timer_at_, damage_at_, seen_at_;
   std::chrono::milliseconds beat_{60};
 };
