@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "emu/block_message.h"
+
 namespace understudy::backup {
 
 namespace {
@@ -149,6 +151,12 @@ std::optional<ReplayStop> Replayer::apply(const ftlog::LogEntry& entry) {
       return diverge(fmt::format("an input for channel {}, which this machine does not have", input->channel));
     machine_.deliver({input->channel, input->bytes});
     sums_.add_input(input->channel, input->bytes.size());
+  } else if (const auto* done = std::get_if<ftlog::BlockDone>(&entry.payload)) {
+    if (done->channel >= sums_.size() || machine_.world().kind(done->channel) != emu::ChannelKind::disk)
+      return diverge(fmt::format("an answer of a disk on channel {}, where this machine has none", done->channel));
+    const std::vector<uint8_t> answer = emu::encode(emu::BlockAnswer{done->request, done->ok, done->bytes});
+    machine_.deliver({done->channel, answer});
+    sums_.add_input(done->channel, answer.size());
   } else if (const auto* clock = std::get_if<ftlog::ClockChange>(&entry.payload)) {
     machine_.time().set_rate(machine_.icount(), clock->ps_per_instruction);
   } else if (std::holds_alternative<ftlog::Reset>(entry.payload)) {

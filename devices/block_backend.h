@@ -7,9 +7,13 @@
 
 namespace understudy::devices {
 
+class SharedDisk;
+
 class BlockBackend {
  public:
   virtual ~BlockBackend() = default;
+  // A disk outside of the machine completes its requests through the world; read(), write() and flush() are not for it.
+  virtual SharedDisk* shared() { return nullptr; }
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
   // False when the host cannot deliver (I/O error, disk full, out of range): the guest gets a drive error.

@@ -5,6 +5,7 @@
 
 #include "devices/pc_wiring.h"
 #include "devices/rtl8029.h"
+#include "devices/shared_disk.h"
 #include "devices/virtio_blk.h"
 #include "devices/virtio_net.h"
 #include "emu/cpuid.h"
@@ -134,6 +135,7 @@ Pc::Pc(const PcConfig& config, const std::vector<uint8_t>& firmware, const std::
            &dma_, &floppy_,     &vga_,    &fw_cfg_, &debug_exit_,  &post_,  &debugcon_, &debugcon_e9_})
     machine_.add(*device);
   plug_in_cards();
+  attach_shared_disks();
 
   const emu::CpuidRegisters features = emu::cpuid(1, 0, true);
   setup_ = {config.ram_bytes, features.eax, features.edx, false, config.boot_order};
@@ -172,6 +174,15 @@ void Pc::plug_in_cards() {
                                         static_cast<uint8_t>((wiring::kVirtioDiskSlot + i) << 3), machine_.time(),
                                         machine_.events(), machine_.memory(), *config_.virtio_disks[i],
                                         "UV" + std::to_string(1000 + i)));
+}
+
+void Pc::attach_shared_disks() {
+  for (const auto* disks : {&config_.disks, &config_.virtio_disks})
+    for (BlockBackend* disk : *disks)
+      if (SharedDisk* shared = disk->shared()) {
+        shared->attach(machine_.world());
+        machine_.add(*shared);
+      }
 }
 
 void Pc::wire_cpu() {

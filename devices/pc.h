@@ -87,6 +87,7 @@ class Pc {
   void set_cmos_configuration();
   void configure_like_firmware();
   void plug_in_cards();
+  void attach_shared_disks();
   void plug_in(std::unique_ptr<PciDevice> card, const std::vector<uint8_t>& rom = {});
 
   PcConfig config_;

@@ -4,10 +4,10 @@
 
 namespace understudy::emu {
 
-ChannelId World::add_channel(std::string name, InputHandler handler) {
+ChannelId World::add_channel(std::string name, InputHandler handler, ChannelKind kind) {
   for (const Channel& c : channels_)
     if (c.name == name) throw std::logic_error("world: two channels named " + name);
-  channels_.push_back({std::move(name), std::move(handler), {}, {}});
+  channels_.push_back({std::move(name), kind, std::move(handler), {}, {}});
   return static_cast<ChannelId>(channels_.size() - 1);
 }
 

@@ -23,13 +23,20 @@ struct Input {
   std::vector<uint8_t> payload;
 };
 
+// What a channel carries, as far as those who log or hold it must know.
+enum class ChannelKind : uint8_t {
+  stream,      // bytes or frames
+  disk,        // out: writes and flushes of a disk outside of the machine; in: what became of each request
+  disk_reads,  // out: its reads; they change nothing in the world, so they may leave whenever they like
+};
+
 class World {
  public:
   using InputHandler = std::function<void(std::span<const uint8_t>)>;
   using OutputSink = std::function<void(std::span<const uint8_t>)>;
 
   // Wiring, in a fixed order. A channel carries either direction or both; `name` is unique ("serial0", "keyboard").
-  ChannelId add_channel(std::string name, InputHandler handler = {});
+  ChannelId add_channel(std::string name, InputHandler handler = {}, ChannelKind kind = ChannelKind::stream);
   // Throws std::out_of_range for an unknown name.
   ChannelId channel(const std::string& name) const;
   // A channel that a machine may lack.
@@ -52,6 +59,7 @@ class World {
   }
   size_t channel_count() const { return channels_.size(); }
   const std::string& channel_name(ChannelId channel) const { return channels_.at(channel).name; }
+  ChannelKind kind(ChannelId channel) const { return channels_.at(channel).kind; }
 
   // --- the machine's side, on its thread, between instructions
   bool has_input() const { return pending_.load(std::memory_order_acquire); }
@@ -70,6 +78,7 @@ class World {
  private:
   struct Channel {
     std::string name;
+    ChannelKind kind;
     InputHandler handler;
     OutputSink sink;
     OutputSink observer;

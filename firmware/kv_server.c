@@ -6,6 +6,7 @@
 //   port=N        where it listens (7000)
 #include "ip.h"
 #include "kv_session.h"
+#include "options.h"
 #include "serial_log.h"
 #include "tcp.h"
 
@@ -28,39 +29,16 @@ static void on_nic(struct Frame* f) {
   pic_eoi(nic->irq);
 }
 
-// What follows `name` on the command line, as a word of its own; null if it is not there.
-static const char* option(const char* name) {
-  const char* at = boot_command_line();
-  for (bool word_start = true; *at; word_start = *at++ == ' ') {
-    if (!word_start) continue;
-    const char *a = at, *n = name;
-    while (*n && *a == *n) ++a, ++n;
-    if (!*n) return a;
-  }
-  return NULL;
-}
-
-// A decimal number of at most `limit`, which `end` follows; false if there is none.
-static bool number(const char** at, uint32_t limit, char end, uint32_t* value) {
-  uint32_t v = 0;
-  const char* p = *at;
-  for (; *p >= '0' && *p <= '9' && v <= limit; ++p) v = v * 10 + (uint32_t)(*p - '0');
-  if (p == *at || v > limit || (*p != end && !(end == ' ' && !*p))) return false;
-  *at = p + 1;
-  *value = v;
-  return true;
-}
-
 static bool read_options(uint32_t* ip, uint32_t* port) {
   const char* at = option("port=");
-  if (at && (!number(&at, 65535, ' ', port) || !*port)) {
+  if (at && (!option_number(&at, 65535, ' ', port) || !*port)) {
     say("kv_server: port= takes a number from 1 to 65535\n");
     return false;
   }
   at = option("ip=");
   for (int i = 0; at && i < 4; ++i) {
     uint32_t byte;
-    if (!number(&at, 255, i < 3 ? '.' : ' ', &byte)) {
+    if (!option_number(&at, 255, i < 3 ? '.' : ' ', &byte)) {
       say("kv_server: ip= takes an address such as 10.0.2.15\n");
       return false;
     }

@@ -16,7 +16,7 @@
 
 namespace understudy::ftlog {
 
-constexpr uint8_t kChannelVersion = 2;
+constexpr uint8_t kChannelVersion = 3;
 constexpr size_t kMaxChannelMessage = 4u << 20;
 constexpr size_t kMaxStateChunk = 2u << 20;
 constexpr size_t kMaxLogBlock = 2u << 20;

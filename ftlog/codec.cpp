@@ -34,8 +34,8 @@ void check(uint64_t icount, uint64_t virtual_ns, const CodecState& last, const P
     require(input->bytes.size() <= kMaxInputBytes, "log entry: the input is too long");
   } else if (const auto* snapshot = std::get_if<Snapshot>(&payload)) {
     require(is_snapshot_name(snapshot->file), "log entry: not a snapshot's name");
-  } else if (const auto* read = std::get_if<BlockRead>(&payload)) {
-    require(read->bytes.size() <= kMaxBlockReadBytes, "log entry: the disk read is too long");
+  } else if (const auto* done = std::get_if<BlockDone>(&payload)) {
+    require(done->bytes.size() <= kMaxBlockBytes, "log entry: the disk's answer is too long");
   } else if (const auto* end = std::get_if<End>(&payload)) {
     require(static_cast<uint8_t>(end->reason) < kEndReasons, "log entry: no such end");
   }
@@ -45,7 +45,7 @@ std::span<const uint8_t> bulk_of(const Payload& payload) {
   if (const auto* start = std::get_if<Start>(&payload))
     return {reinterpret_cast<const uint8_t*>(start->text.data()), start->text.size()};
   if (const auto* input = std::get_if<Input>(&payload)) return input->bytes;
-  if (const auto* read = std::get_if<BlockRead>(&payload)) return read->bytes;
+  if (const auto* done = std::get_if<BlockDone>(&payload)) return done->bytes;
   return {};
 }
 
@@ -113,12 +113,13 @@ Payload read_payload(ByteCursor& cursor, EntryKind kind, bool compressed) {
     }
     case EntryKind::epoch:
       return Epoch{cursor.varint()};
-    case EntryKind::block_read: {
-      BlockRead read;
-      read.disk = static_cast<uint8_t>(cursor.varint_up_to(UINT8_MAX, "a disk's number"));
-      read.offset = cursor.varint();
-      read.bytes = read_bulk<Bytes>(cursor, compressed, kMaxBlockReadBytes);
-      return read;
+    case EntryKind::block_done: {
+      BlockDone done;
+      done.channel = channel();
+      done.request = cursor.varint();
+      done.ok = cursor.varint_up_to(1, "how a request ended") == 1;
+      done.bytes = read_bulk<Bytes>(cursor, compressed, kMaxBlockBytes);
+      return done;
     }
     case EntryKind::end: {
       End end;
@@ -179,9 +180,10 @@ struct Encoder::PayloadWriter {
     put_varint(out, snapshot.bytes);
   }
   void operator()(const Epoch& epoch) const { put_varint(out, epoch.epoch); }
-  void operator()(const BlockRead& read) const {
-    put_varint(out, read.disk);
-    put_varint(out, read.offset);
+  void operator()(const BlockDone& done) const {
+    put_varint(out, done.channel);
+    put_varint(out, done.request);
+    put_varint(out, done.ok ? 1 : 0);
     put_bulk();
   }
   void operator()(const End& end) const {
@@ -258,7 +260,7 @@ bool Decoder::next(LogEntry& entry) {
   if (off_the_line) virtual_ns += static_cast<uint64_t>(cursor_.signed_varint());
   if (virtual_ns < state_.virtual_ns) throw DecodeError(at, "time goes backwards");
   const auto kind = static_cast<EntryKind>(first & kKindMask);
-  const bool bulky = kind == EntryKind::start || kind == EntryKind::input || kind == EntryKind::block_read;
+  const bool bulky = kind == EntryKind::start || kind == EntryKind::input || kind == EntryKind::block_done;
   if ((first & kCompressed) != 0 && !bulky) throw DecodeError(at, "this kind of entry is never compressed");
   entry.payload = read_payload(cursor_, kind, (first & kCompressed) != 0);
   entry.sequence = state_.sequence++;

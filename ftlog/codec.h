@@ -39,7 +39,7 @@ class TimeLine {
 // Payloads from this size on are compressed where that makes them smaller.
 constexpr size_t kCompressFrom = 256;
 // No entry takes more bytes than this.
-constexpr size_t kMaxEncodedEntry = kMaxBlockReadBytes + 64;
+constexpr size_t kMaxEncodedEntry = kMaxBlockBytes + 64;
 
 class Encoder {
  public:

@@ -22,8 +22,8 @@ const char* to_string(EntryKind kind) {
       return "snapshot";
     case EntryKind::epoch:
       return "epoch";
-    case EntryKind::block_read:
-      return "block_read";
+    case EntryKind::block_done:
+      return "block_done";
     case EntryKind::end:
       return "end";
   }

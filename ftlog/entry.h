@@ -22,7 +22,7 @@ enum class EntryKind : uint8_t {
   state_digest,
   snapshot,
   epoch,
-  block_read,
+  block_done,
   end,
 };
 
@@ -84,12 +84,13 @@ struct Epoch {
   bool operator==(const Epoch&) const = default;
 };
 
-// What a read of a disk that others may write to has brought.
-struct BlockRead {
-  uint8_t disk = 0;
-  uint64_t offset = 0;  // bytes
-  std::vector<uint8_t> bytes;
-  bool operator==(const BlockRead&) const = default;
+// What became of a request to a disk that lies outside of the machine, handed to the device on that channel.
+struct BlockDone {
+  uint16_t channel = 0;
+  uint64_t request = 0;  // its number
+  bool ok = false;
+  std::vector<uint8_t> bytes;  // that a read has brought
+  bool operator==(const BlockDone&) const = default;
 };
 
 enum class EndReason : uint8_t {
@@ -111,7 +112,7 @@ struct End {
 };
 
 using Payload =
-    std::variant<Start, Input, ClockChange, Reset, OutputMark, StateDigest, Snapshot, Epoch, BlockRead, End>;
+    std::variant<Start, Input, ClockChange, Reset, OutputMark, StateDigest, Snapshot, Epoch, BlockDone, End>;
 
 inline EntryKind kind_of(const Payload& payload) { return static_cast<EntryKind>(payload.index() + 1); }
 constexpr uint8_t kEntryKinds = std::variant_size_v<Payload>;
@@ -131,7 +132,7 @@ struct LogEntry {
 // What one entry may carry at most.
 constexpr size_t kMaxStartText = 64u << 10;
 constexpr size_t kMaxInputBytes = 64u << 10;
-constexpr size_t kMaxBlockReadBytes = 1u << 20;
+constexpr size_t kMaxBlockBytes = 1u << 20;
 constexpr size_t kMaxSnapshotName = 200;
 
 // A name that stays in the recording's own directory and prints on one line.

@@ -12,7 +12,7 @@
 
 namespace understudy::ftlog {
 
-constexpr uint32_t kLogVersion = 1;
+constexpr uint32_t kLogVersion = 2;
 constexpr size_t kSegmentHeadBytes = 48;  // before the description
 constexpr size_t kMaxDescription = 64u << 10;
 constexpr size_t kBlockHeadBytes = 72;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "emu/block_message.h"
 #include "primary/moment.h"
 
 namespace understudy::primary {
@@ -22,12 +23,20 @@ Recorder::Recorder(emu::Machine& machine, ftlog::LogSink& log, OutputSums sums, 
 void Recorder::observe() {
   machine_.observe_inputs([this](const emu::Input& input) {
     moment(Moment::input_not_logged);
-    append(ftlog::Input{input.channel, input.payload});
+    append(as_entry(input));
     sums_.add_input(input.channel, input.payload.size());
   });
   machine_.world().observe_outputs(
       [this](emu::ChannelId channel, std::span<const uint8_t> payload) { sums_.add(channel, payload); });
   next_digest_ns_ = machine_.now_ns() + options_.digest_every_ns;
+}
+
+// What a disk brings has a kind of its own.
+ftlog::Payload Recorder::as_entry(const emu::Input& input) const {
+  if (machine_.world().kind(input.channel) == emu::ChannelKind::disk)
+    if (auto answer = emu::decode_block_answer(input.payload))
+      return ftlog::BlockDone{input.channel, answer->number, answer->ok, std::move(answer->data)};
+  return ftlog::Input{input.channel, input.payload};
 }
 
 Recorder::~Recorder() {

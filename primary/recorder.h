@@ -44,6 +44,7 @@ class Recorder {
 
  private:
   void observe();
+  ftlog::Payload as_entry(const emu::Input& input) const;
   uint64_t append(const ftlog::Payload& payload);
   void append_proof();
 

@@ -215,3 +215,12 @@ TEST_CASE("A replay can be taken up where it was") {
     replay.left.assign(entries.begin() + static_cast<std::ptrdiff_t>(progress.next_sequence() - 1), entries.end());
   }
 }
+
+TEST_CASE("An answer of a disk that the machine does not have is a divergence") {
+  ToyRecording recording(Guest::sleeps);
+  std::vector<LogEntry> entries = typical(recording);
+  find<ftlog::Input>(entries).payload = ftlog::BlockDone{0, 1, true, {1, 2, 3}};
+  diverges(Guest::sleeps, entries, "an answer of a disk on channel 0, where this machine has none");
+  find<ftlog::BlockDone>(entries).payload = ftlog::BlockDone{999, 1, true, {}};
+  diverges(Guest::sleeps, entries, "an answer of a disk on channel 999");
+}

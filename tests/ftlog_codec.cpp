@@ -61,13 +61,13 @@ TEST_CASE("a key stroke on the clock's line takes a few bytes") {
 TEST_CASE("bulky payloads are compressed where that helps") {
   Encoder encoder;
   const std::vector<uint8_t> zeros(4096);
-  CHECK(size_of(encoder, 1, 4, BlockRead{0, 512, zeros}) < 60);
+  CHECK(size_of(encoder, 1, 4, BlockDone{0, 512, true, zeros}) < 60);
   std::vector<uint8_t> noise(4096);
   std::mt19937_64 random(1);
   for (auto& byte : noise) byte = static_cast<uint8_t>(random());
   CHECK(size_of(encoder, 2, 8, Input{1, noise}) == 4096 + 5);
   const auto entries = decode(encoder);
-  CHECK(std::get<BlockRead>(entries[0].payload).bytes == zeros);
+  CHECK(std::get<BlockDone>(entries[0].payload).bytes == zeros);
   CHECK(std::get<Input>(entries[1].payload).bytes == noise);
 }
 
@@ -91,7 +91,7 @@ TEST_CASE("an encoder refuses what would not be an entry, and stays as it was") 
   CHECK_THROWS_AS(encoder.append(99, 400, Reset{}), std::invalid_argument);
   CHECK_THROWS_AS(encoder.append(100, 399, Reset{}), std::invalid_argument);
   CHECK_THROWS_AS(encoder.append(100, 400, Input{0, Bytes(kMaxInputBytes + 1)}), std::invalid_argument);
-  CHECK_THROWS_AS(encoder.append(100, 400, BlockRead{0, 0, Bytes(kMaxBlockReadBytes + 1)}), std::invalid_argument);
+  CHECK_THROWS_AS(encoder.append(100, 400, BlockDone{0, 0, true, Bytes(kMaxBlockBytes + 1)}), std::invalid_argument);
   CHECK_THROWS_AS(encoder.append(100, 400, Start{0, Pacing::paced, std::string(kMaxStartText + 1, 'x')}),
                   std::invalid_argument);
   for (const char* name : {"", "../snap", "a/b", ".hidden", "new\nline"})
@@ -100,16 +100,17 @@ TEST_CASE("an encoder refuses what would not be an entry, and stays as it was") 
   CHECK(Bytes(encoder.body().begin(), encoder.body().end()) == before);
   CHECK(encoder.state() == state);
   encoder.append(100, 400, Input{0, Bytes(kMaxInputBytes)});
-  encoder.append(100, 400, BlockRead{0, 0, Bytes(kMaxBlockReadBytes)});
+  encoder.append(100, 400, BlockDone{0, 0, true, Bytes(kMaxBlockBytes)});
   CHECK(decode(encoder).size() == 3);
 }
 
 TEST_CASE("the largest entry stays within its bound") {
   Encoder encoder;
   std::mt19937_64 random(1);
-  Bytes noise(kMaxBlockReadBytes);
+  Bytes noise(kMaxBlockBytes);
   for (auto& byte : noise) byte = static_cast<uint8_t>(random());
-  CHECK(size_of(encoder, UINT64_MAX, UINT64_MAX / 2, BlockRead{255, UINT64_MAX, noise}) <= kMaxEncodedEntry);
+  CHECK(size_of(encoder, UINT64_MAX, UINT64_MAX / 2, BlockDone{UINT16_MAX, UINT64_MAX, true, noise}) <=
+        kMaxEncodedEntry);
 }
 
 TEST_CASE("a decoder says what is wrong with hostile bytes") {

@@ -345,8 +345,8 @@ TEST_CASE("segment headers with hostile lengths and versions are refused") {
       CHECK(says(forgery, "impossible length"));
     }
   Forgery newer;
-  newer.bytes()[8] = 2;
-  CHECK(says(newer, "has log format version 2, this program reads 1"));
+  newer.bytes()[8] = 3;
+  CHECK(says(newer, "has log format version 3, this program reads 2"));
   Forgery foreign;
   foreign.bytes()[0] = 'X';
   CHECK(says(foreign, "not a log segment"));

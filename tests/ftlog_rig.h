@@ -106,7 +106,7 @@ class EntrySource {
       case 5:
         return Epoch{random_() >> below(64)};
       case 6:
-        return BlockRead{static_cast<uint8_t>(random_()), random_() >> below(64), bytes(4 * largest_)};
+        return BlockDone{static_cast<uint16_t>(random_()), random_() >> below(64), below(2) == 0, bytes(4 * largest_)};
       default:
         return Input{static_cast<uint16_t>(below(4)), bytes(below(3) == 0 ? largest_ : 40)};
     }

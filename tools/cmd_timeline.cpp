@@ -95,6 +95,8 @@ int timeline(const TimelineCommand& command) {
     session.on_applied([&activity](const ftlog::LogEntry& entry) {
       if (const auto* input = std::get_if<ftlog::Input>(&entry.payload))
         activity.input(input->channel, input->bytes.size());
+      if (const auto* done = std::get_if<ftlog::BlockDone>(&entry.payload))
+        activity.input(done->channel, done->bytes.size());
       if (std::holds_alternative<ftlog::Reset>(entry.payload)) activity.reset();
     });
     while (stop == backup::ReplayStop::limit && machine.icount() < to && !interrupted() && !out.closed()) {

@@ -54,6 +54,7 @@ int trace(const TraceCommand& command) {
     InstructionTrace trace(machine, symbols, out, command.options);
     session.on_applied([&trace](const ftlog::LogEntry& entry) {
       if (const auto* input = std::get_if<ftlog::Input>(&entry.payload)) trace.input(input->channel, input->bytes);
+      if (const auto* done = std::get_if<ftlog::BlockDone>(&entry.payload)) trace.input(done->channel, done->bytes);
       if (std::holds_alternative<ftlog::Reset>(entry.payload)) trace.reset();
     });
     while (stop == backup::ReplayStop::limit && machine.icount() < to && !interrupted() && !out.closed())

@@ -23,7 +23,7 @@ bool is_outside(const LogEntry& entry) {
     case ftlog::EntryKind::input:
     case ftlog::EntryKind::clock:
     case ftlog::EntryKind::reset:
-    case ftlog::EntryKind::block_read:
+    case ftlog::EntryKind::block_done:
     case ftlog::EntryKind::end:
       return true;
     default:

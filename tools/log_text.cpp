@@ -61,8 +61,9 @@ struct Describe {
     return fmt::format("{}, {} bytes, checksum {:016x}", snapshot.file, snapshot.bytes, snapshot.checksum);
   }
   std::string operator()(const Epoch& epoch) const { return std::to_string(epoch.epoch); }
-  std::string operator()(const BlockRead& read) const {
-    return fmt::format("disk {} at {}, {}", read.disk, read.offset, preview(read.bytes));
+  std::string operator()(const BlockDone& done) const {
+    return fmt::format("channel {}, request {} {}{}", done.channel, done.request, done.ok ? "done" : "failed",
+                       done.bytes.empty() ? "" : ", " + preview(done.bytes));
   }
   std::string operator()(const End& end) const {
     return fmt::format("{}, exit code {}", to_string(end.reason), end.exit_code);
@@ -98,10 +99,11 @@ struct FillJson {
     json["checksum"] = hex(snapshot.checksum);
   }
   void operator()(const Epoch& epoch) const { json["epoch"] = epoch.epoch; }
-  void operator()(const BlockRead& read) const {
-    json["disk"] = read.disk;
-    json["offset"] = read.offset;
-    json["bytes"] = hex(read.bytes);
+  void operator()(const BlockDone& done) const {
+    json["channel"] = done.channel;
+    json["request"] = done.request;
+    json["ok"] = done.ok;
+    json["bytes"] = hex(done.bytes);
   }
   void operator()(const End& end) const {
     json["reason"] = to_string(end.reason);
