@@ -11,6 +11,7 @@
 
 #include "ftlog/key_guard.h"
 #include "ftlog/socket_monitor.h"
+#include "primary/moment.h"
 
 namespace understudy::primary {
 
@@ -148,6 +149,20 @@ bool HubLink::send_console(uint64_t offset, std::span<const uint8_t> bytes) {
   return true;
 }
 
+bool HubLink::send_disk(const std::string& disk, emu::BlockRequest request) {
+  {
+    const std::lock_guard lock(mutex_);
+    // Nobody will ever want it.
+    if (fenced_) return true;
+    const auto is_it = [&](const DiskOut& out) { return out.disk == disk && out.request.number == request.number; };
+    if (std::any_of(disk_requests_.begin(), disk_requests_.end(), is_it)) return true;
+    if (disk_requests_.size() >= hub::kMaxDiskRequests) return false;
+    disk_requests_.push_back({disk, std::move(request), false});
+  }
+  wake_.notify();
+  return true;
+}
+
 void HubLink::console_taken(uint64_t offset) {
   {
     const std::lock_guard lock(mutex_);
@@ -173,7 +188,8 @@ HubLink::Counts HubLink::counts() const {
 
 bool HubLink::flush(std::chrono::milliseconds patience) {
   std::unique_lock lock(mutex_);
-  return progress_.wait_for(lock, patience, [this] { return frames_.empty() && output_.empty(); });
+  return progress_.wait_for(lock, patience,
+                            [this] { return frames_.empty() && output_.empty() && disk_requests_.empty(); });
 }
 
 void HubLink::run() {
@@ -263,7 +279,7 @@ bool HubLink::send_waiting(Connection& connection) {
   const std::unique_lock lock(mutex_);
   const bool full = fenced_ || !announcement_ ? false
                                               : !send_announcement(connection) || !send_frames(connection) ||
-                                                    !send_console_output(connection);
+                                                    !send_disk_requests(connection) || !send_console_output(connection);
   if (frames_.empty()) progress_.notify_all();
   return full;
 }
@@ -306,6 +322,20 @@ bool HubLink::send_console_output(Connection& connection) {
   }
 }
 
+bool HubLink::send_disk_requests(Connection& connection) {
+  // Whoever is not accepted yet asks for nothing.
+  if (!connection.accepted) return true;
+  for (DiskOut& out : disk_requests_) {
+    if (out.sent) continue;
+    hub::DiskRequest message{announcement_->epoch, options_.durable, out.disk, out.request};
+    if (!connection.send(hub::encode(hub::ToHub(std::move(message))))) return false;
+    out.sent = true;
+    ++counts_.disk_requests;
+    if (out.request.operation != emu::BlockOperation::read) moment(Moment::disk_request_sent);
+  }
+  return true;
+}
+
 void HubLink::receive(Connection& connection) {
   for (unsigned n = 0; n < kBurst; ++n) {
     zmq::message_t part;
@@ -335,6 +365,7 @@ void HubLink::take(Connection& connection, const hub::Accepted& m) {
   if (!announcement_ || !announcement_->sent || m.epoch != announcement_->epoch) return;
   connection.accepted = true;
   accepted_ = !fenced_;
+  for (DiskOut& out : disk_requests_) out.sent = false;
   output_.send_from(m.console_received);
   note_delivered(m.console_delivered);
 }
@@ -348,6 +379,7 @@ void HubLink::take(const hub::Fenced& m) {
     ++counts_.fenced;
     frames_.clear();
     output_.clear();
+    disk_requests_.clear();
     input_.clear();
     ++input_turn_;
     progress_.notify_all();
@@ -387,6 +419,22 @@ void HubLink::take(const hub::ConsoleIn& m) {
 void HubLink::take(const hub::ConsoleDelivered& m) {
   const std::lock_guard lock(mutex_);
   note_delivered(m.offset);
+}
+
+void HubLink::take(const hub::DiskAnswer& m) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!announcement_ || fenced_ || m.epoch != announcement_->epoch) return;
+    const auto out = std::find_if(disk_requests_.begin(), disk_requests_.end(), [&](const DiskOut& o) {
+      return o.disk == m.disk && o.request.number == m.answer.number;
+    });
+    if (out == disk_requests_.end()) return;  // it was sent twice
+    disk_requests_.erase(out);
+    ++counts_.disk_answers;
+    if (disk_requests_.empty()) progress_.notify_all();
+  }
+  moment(Moment::disk_answer_not_logged);
+  if (options_.on_disk) options_.on_disk(std::string(m.disk), m.answer);
 }
 
 void HubLink::note_delivered(uint64_t offset) {

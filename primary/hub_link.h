@@ -1,6 +1,7 @@
 // A replica's connection to the hub: the outside world of its service. Frames pass both ways; the console's bytes pass
 // exactly once, whatever breaks in between: output is kept until the hub has delivered it and sent again after a
-// reconnection, input is asked for from where the guest is.
+// reconnection, input is asked for from where the guest is. Requests to the hub's disks are kept until they are
+// answered, and sent again, in their order, after a reconnection.
 //
 // Nothing is sent before announce(), and nothing after the hub has said that another replica is live (the link is
 // fenced) until announce() is called with a greater epoch. Whenever the connection was lost, the link comes back and
@@ -39,10 +40,14 @@ class HubLinkError : public std::runtime_error {
 
 class HubLink {
  public:
+  // What became of a request to a disk, once.
+  using DiskHandler = std::function<void(const std::string& disk, emu::BlockAnswer answer)>;
   struct Options {
     std::string address;                         // tcp://HOST:PORT or ipc://PATH, checked by ftlog::check_address
     std::string node;                            // a name that hub::is_node_name() takes
     const ftlog::CurveIdentity* keys = nullptr;  // none: no CURVE; its one peer is the hub
+    DiskHandler on_disk = {};
+    bool durable = false;  // writes to disks are over when they are on the server's disk
   };
   // A frame for the guest; false when there is no room, and it is lost.
   using FrameHandler = std::function<bool(std::span<const uint8_t>)>;
@@ -64,6 +69,7 @@ class HubLink {
     uint64_t bad_messages = 0;  // from the hub
     uint64_t bad_peers = 0;     // whoever listens at the hub's address is none, or refuses our keys
     uint64_t fenced = 0;
+    uint64_t disk_requests = 0, disk_answers = 0;  // given to ZeroMQ (again counts again), heard first
   };
 
   static constexpr size_t kMaxFrames = 1024;  // that wait to be sent
@@ -82,6 +88,9 @@ class HubLink {
   // False when there is no room: nothing was taken, and it is to be offered again. Bytes that were given before are
   // left out. What was given before announce() waits for it.
   bool send_console(uint64_t offset, std::span<const uint8_t> bytes);
+  // A request to one of the hub's disks; one whose number is out at that disk already is left alone. False when there
+  // is no room. What was given before announce() waits for it.
+  bool send_disk(const std::string& disk, emu::BlockRequest request);
   // Input before `offset` is in the guest for good: no replica will ask for it again.
   void console_taken(uint64_t offset);
 
@@ -94,7 +103,8 @@ class HubLink {
   bool accepted() const { return accepted_.load(std::memory_order_acquire); }
   bool is_fenced() const;
   Counts counts() const;
-  // Until frames and console output have left and the hub has delivered it; false when that takes longer.
+  // Until frames and console output have left and the hub has delivered it, and the disks have answered; false when
+  // that takes longer.
   bool flush(std::chrono::milliseconds patience);
 
  private:
@@ -111,12 +121,15 @@ class HubLink {
   bool send_announcement(Connection& connection);
   bool send_frames(Connection& connection);
   bool send_console_output(Connection& connection);
+  bool send_disk_requests(Connection& connection);
   void receive(Connection& connection);
   void take(Connection& connection, const hub::Accepted& m);
   void take(const hub::Fenced& m);
   void take(const hub::FrameIn& m);
   void take(const hub::ConsoleIn& m);
   void take(const hub::ConsoleDelivered& m);
+  void take(const hub::DiskAnswer& m);
+  void take(const hub::DiskShape&) {}  // of a question that was not this link's
   void offer_console();
   void connection_lost();
   void note_delivered(uint64_t offset);
@@ -142,6 +155,12 @@ class HubLink {
   std::deque<uint8_t> input_;  // console input that found no room yet
   uint64_t input_next_ = 0;    // the number of the byte after those in `input_`
   uint64_t input_turn_ = 0;    // changes when `input_` is thrown away
+  struct DiskOut {
+    std::string disk;
+    emu::BlockRequest request;
+    bool sent = false;  // since the last acceptance
+  };
+  std::deque<DiskOut> disk_requests_;  // in the order in which they came
   Counts counts_;
 
   std::unique_ptr<Connection> first_;  // made by the constructor, taken by the thread

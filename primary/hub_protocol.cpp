@@ -21,11 +21,15 @@ enum class Kind : uint8_t {
   frame_out = 2,
   console_out = 3,
   console_taken = 4,
+  ask_disk = 5,
+  disk_request = 6,
   accepted = 0x81,
   fenced = 0x82,
   frame_in = 0x83,
   console_in = 0x84,
   console_delivered = 0x85,
+  disk_shape = 0x86,
+  disk_answer = 0x87,
 };
 
 void put(Bytes& out, std::span<const uint8_t> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
@@ -34,6 +38,12 @@ void put_node(Bytes& out, std::string_view node) {
   assert(is_node_name(node));
   out.push_back(static_cast<uint8_t>(node.size()));
   out.insert(out.end(), node.begin(), node.end());
+}
+
+void put_disk(Bytes& out, std::string_view disk) {
+  assert(is_disk_name(disk));
+  out.push_back(static_cast<uint8_t>(disk.size()));
+  out.insert(out.end(), disk.begin(), disk.end());
 }
 
 void put_frame(Bytes& out, std::span<const uint8_t> frame) {
@@ -77,6 +87,18 @@ struct Writer {
     put_u64(out, m.epoch);
     put_u64(out, m.offset);
   }
+  void operator()(const AskDisk& m) {
+    kind(Kind::ask_disk);
+    put_disk(out, m.disk);
+  }
+  void operator()(const DiskRequest& m) {
+    assert(m.request.length <= kMaxDiskBytes);
+    kind(Kind::disk_request);
+    put_u64(out, m.epoch);
+    out.push_back(m.durable ? 1 : 0);
+    put_disk(out, m.disk);
+    put(out, emu::encode(m.request));
+  }
   void operator()(const Accepted& m) {
     kind(Kind::accepted);
     for (const uint64_t value : {m.epoch, m.console_received, m.console_delivered}) put_u64(out, value);
@@ -98,13 +120,28 @@ struct Writer {
     kind(Kind::console_delivered);
     put_u64(out, m.offset);
   }
+  void operator()(const DiskShape& m) {
+    kind(Kind::disk_shape);
+    out.push_back(static_cast<uint8_t>((m.known ? 1 : 0) | (m.read_only ? 2 : 0)));
+    put_u64(out, m.bytes);
+    put_disk(out, m.disk);
+  }
+  void operator()(const DiskAnswer& m) {
+    assert(m.answer.data.size() <= kMaxDiskBytes);
+    kind(Kind::disk_answer);
+    put_u64(out, m.epoch);
+    put_disk(out, m.disk);
+    put(out, emu::encode(m.answer));
+  }
 };
 
 template <typename Message>
 Bytes write(const Message& message) {
   const size_t payload = std::visit(
       [](const auto& m) {
-        if constexpr (requires { m.bytes; }) return m.bytes.size();
+        if constexpr (requires { m.bytes.size(); }) return m.bytes.size();
+        if constexpr (requires { m.request; }) return m.request.data.size() + kMaxDiskName;
+        if constexpr (requires { m.answer; }) return m.answer.data.size() + kMaxDiskName;
         return size_t{0};
       },
       message);
@@ -134,6 +171,19 @@ std::string_view take_node(ByteCursor& cursor) {
   return node;
 }
 
+std::string_view take_disk(ByteCursor& cursor) {
+  const auto text = cursor.take(cursor.u8());
+  const std::string_view disk(reinterpret_cast<const char*>(text.data()), text.size());
+  if (!is_disk_name(disk)) throw DecodeError(cursor.position(), "no disk's name");
+  return disk;
+}
+
+uint8_t take_flags(ByteCursor& cursor, uint8_t most) {
+  const uint8_t flags = cursor.u8();
+  if (flags > most) throw DecodeError(cursor.position(), "unknown flags");
+  return flags;
+}
+
 std::span<const uint8_t> take_rest(ByteCursor& cursor, size_t least, size_t most) {
   if (cursor.remaining() < least || cursor.remaining() > most)
     throw DecodeError(cursor.position(),
@@ -145,6 +195,37 @@ std::span<const uint8_t> take_console(ByteCursor& cursor, uint64_t offset) {
   const auto bytes = take_rest(cursor, 1, kMaxConsole);
   if (offset > UINT64_MAX - bytes.size()) throw DecodeError(cursor.position(), "an offset beyond 64 bits");
   return bytes;
+}
+
+DiskRequest take_disk_request(ByteCursor& cursor) {
+  DiskRequest m;
+  m.epoch = take_epoch(cursor);
+  m.durable = take_flags(cursor, 1) == 1;
+  m.disk = take_disk(cursor);
+  auto request = emu::decode_block_request(cursor.take(cursor.remaining()));
+  if (!request || request->length > kMaxDiskBytes) throw DecodeError(cursor.position(), "no request to a disk");
+  m.request = std::move(*request);
+  return m;
+}
+
+DiskShape take_disk_shape(ByteCursor& cursor) {
+  DiskShape m;
+  const uint8_t flags = take_flags(cursor, 3);
+  m.known = (flags & 1) != 0;
+  m.read_only = (flags & 2) != 0;
+  m.bytes = cursor.u64();
+  m.disk = take_disk(cursor);
+  return m;
+}
+
+DiskAnswer take_disk_answer(ByteCursor& cursor) {
+  DiskAnswer m;
+  m.epoch = take_epoch(cursor);
+  m.disk = take_disk(cursor);
+  auto answer = emu::decode_block_answer(cursor.take(cursor.remaining()));
+  if (!answer || answer->data.size() > kMaxDiskBytes) throw DecodeError(cursor.position(), "no answer of a disk");
+  m.answer = std::move(*answer);
+  return m;
 }
 
 // Fields are taken in the order in which they are written down here: braces promise it.
@@ -161,6 +242,10 @@ ToHub take_to_hub(ByteCursor& cursor) {
     }
     case Kind::console_taken:
       return ConsoleTaken{take_epoch(cursor), cursor.u64()};
+    case Kind::ask_disk:
+      return AskDisk{take_disk(cursor)};
+    case Kind::disk_request:
+      return take_disk_request(cursor);
     default:
       throw DecodeError(cursor.position(), "an unknown kind of message");
   }
@@ -181,6 +266,10 @@ ToReplica take_to_replica(ByteCursor& cursor) {
     }
     case Kind::console_delivered:
       return ConsoleDelivered{cursor.u64()};
+    case Kind::disk_shape:
+      return take_disk_shape(cursor);
+    case Kind::disk_answer:
+      return take_disk_answer(cursor);
     default:
       throw DecodeError(cursor.position(), "an unknown kind of message");
   }
@@ -196,6 +285,13 @@ void require_end(const ByteCursor& cursor) {
 bool is_node_name(std::string_view text) {
   return !text.empty() && text.size() <= kMaxNode &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+bool is_disk_name(std::string_view text) {
+  return !text.empty() && text.size() <= kMaxDiskName && std::all_of(text.begin(), text.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
+           c == '-';
+  });
 }
 
 Bytes encode(const ToHub& message) { return write(message); }

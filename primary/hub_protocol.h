@@ -5,6 +5,9 @@
 //
 // The console is two streams of bytes, numbered from power-on: what the guest's COM1 sent and what it received. A byte
 // keeps its number across replicas, so that either side drops what it has and sees what is missing.
+//
+// A disk of the hub's is asked by its name. Requests are carried out in the order in which they come; one that is sent
+// again (after a lost connection, by a successor) is carried out again, and answered under the sender's epoch alone.
 #pragma once
 
 #include <cstdint>
@@ -13,15 +16,20 @@
 #include <string_view>
 #include <variant>
 
+#include "emu/block_message.h"
 #include "ftlog/bytes.h"
 
 namespace understudy::primary::hub {
 
-constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersion = 2;
 constexpr size_t kMinFrame = 14, kMaxFrame = 1518;  // Ethernet, without the frame check sequence
 constexpr size_t kMaxNode = 64;
 constexpr size_t kMaxConsole = 16u << 10;  // bytes of console in a message
-constexpr size_t kMaxMessage = kMaxConsole + 64;
+constexpr size_t kMaxDiskName = 32;
+constexpr size_t kMaxDiskBytes = 128u << 10;  // that a request moves
+constexpr size_t kMaxMessage = kMaxDiskBytes + 128;
+// A replica has at most so many requests out at a disk.
+constexpr size_t kMaxDiskRequests = 256;
 // A replica sends at most so much console output beyond what the hub has delivered, and the hub so much input beyond
 // what the replica has taken.
 constexpr uint64_t kOutputWindow = 256u << 10, kInputWindow = 64u << 10;
@@ -48,7 +56,19 @@ struct ConsoleTaken {
   uint64_t epoch = 0, offset = 0;
   bool operator==(const ConsoleTaken&) const = default;
 };
-using ToHub = std::variant<Announce, FrameOut, ConsoleOut, ConsoleTaken>;
+// "What disk is this?", from anybody.
+struct AskDisk {
+  std::string_view disk;
+  bool operator==(const AskDisk&) const = default;
+};
+struct DiskRequest {
+  uint64_t epoch = 0;
+  bool durable = false;  // a write is to be on the server's disk before it is answered
+  std::string_view disk;
+  emu::BlockRequest request;
+  bool operator==(const DiskRequest&) const = default;
+};
+using ToHub = std::variant<Announce, FrameOut, ConsoleOut, ConsoleTaken, AskDisk, DiskRequest>;
 
 // --- to a replica
 // The announcement of `epoch` was accepted.
@@ -74,10 +94,25 @@ struct ConsoleDelivered {
   uint64_t offset = 0;
   bool operator==(const ConsoleDelivered&) const = default;
 };
-using ToReplica = std::variant<Accepted, Fenced, FrameIn, ConsoleIn, ConsoleDelivered>;
+struct DiskShape {
+  bool known = false;  // the hub has such a disk
+  bool read_only = false;
+  uint64_t bytes = 0;
+  std::string_view disk;
+  bool operator==(const DiskShape&) const = default;
+};
+struct DiskAnswer {
+  uint64_t epoch = 0;
+  std::string_view disk;
+  emu::BlockAnswer answer;
+  bool operator==(const DiskAnswer&) const = default;
+};
+using ToReplica = std::variant<Accepted, Fenced, FrameIn, ConsoleIn, ConsoleDelivered, DiskShape, DiskAnswer>;
 
 // Whether a text can name a node: 1 to kMaxNode printable ASCII characters.
 bool is_node_name(std::string_view text);
+// Whether a text can name a disk: 1 to kMaxDiskName of a-z A-Z 0-9 . _ -
+bool is_disk_name(std::string_view text);
 
 // Bounds are the caller's promise.
 ftlog::Bytes encode(const ToHub& message);

@@ -11,9 +11,10 @@ namespace understudy::primary {
 
 namespace {
 
-constexpr std::array kNames = {"input-not-logged",      "logged-not-sent", "sent-not-acknowledged",
-                               "acknowledged-not-sent", "output-sent",     "transfer",
-                               "takeover-won",          "takeover-live",   "entry-applied"};
+constexpr std::array kNames = {"input-not-logged",       "logged-not-sent", "sent-not-acknowledged",
+                               "acknowledged-not-sent",  "output-sent",     "disk-request-sent",
+                               "disk-answer-not-logged", "transfer",        "takeover-won",
+                               "takeover-live",          "entry-applied"};
 std::atomic<uint64_t> left{0};
 std::atomic<bool> hangs{false};
 

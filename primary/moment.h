@@ -10,15 +10,17 @@
 namespace understudy::primary {
 
 enum class Moment : int {
-  input_not_logged = 1,   // an input was taken from the world, its entry not written
-  logged_not_sent,        // entries were appended, not sent
-  sent_not_acknowledged,  // a block was handed to the network
-  acknowledged_not_sent,  // an output's mark is acknowledged, the output is still here
-  output_sent,            // an output has left, nobody was told
-  transfer,               // in the middle of a state transfer
-  takeover_won,           // a backup has won the epoch, and is not live yet
-  takeover_live,          // it is live, its held outputs have not left
-  entry_applied,          // a backup has done what an entry says
+  input_not_logged = 1,    // an input was taken from the world, its entry not written
+  logged_not_sent,         // entries were appended, not sent
+  sent_not_acknowledged,   // a block was handed to the network
+  acknowledged_not_sent,   // an output's mark is acknowledged, the output is still here
+  output_sent,             // an output has left, nobody was told
+  disk_request_sent,       // a shared disk's write or flush was handed to the network
+  disk_answer_not_logged,  // it is done, the machine has not heard of it
+  transfer,                // in the middle of a state transfer
+  takeover_won,            // a backup has won the epoch, and is not live yet
+  takeover_live,           // it is live, its held outputs have not left
+  entry_applied,           // a backup has done what an entry says
 };
 
 // Kills this process, or hangs the thread, at the `count`th time of a moment. The last call counts. Throws

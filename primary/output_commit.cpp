@@ -23,6 +23,7 @@ OutputCommit::~OutputCommit() {
 }
 
 void OutputCommit::gate(emu::ChannelId channel, uint64_t already_out) {
+  if (machine_.world().kind(channel) == emu::ChannelKind::disk_reads) return;
   {
     const std::lock_guard lock(mutex_);
     offsets_[channel] = already_out;

@@ -97,7 +97,8 @@ class Node:
 class Pair:
     """A hub, and nodes as they are asked for."""
 
-    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio'), arbiter=None, keys=None, net=None, hub=None):
+    def __init__(self, scratch, guest=GUEST, options=('--nic', 'virtio'), arbiter=None, keys=None, net=None, hub=None,
+                 hub_options=(), console=None):
         """`guest`: an image, or the options that say what boots; `net`: the hub's, in place of kv_server's; `hub`:
         where it listens."""
         self.keys = keys
@@ -110,9 +111,14 @@ class Pair:
         self.journal = os.path.join(scratch, 'hub.journal')
         self.arbiter = arbiter or f'file:{scratch}/arbiter'
         self.number = 0
-        self.hub = Node(self, 'hub', 'hub', '--listen', self.hub_address, '--journal', self.journal, '--net',
-                        net or f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', f'file:{scratch}/console',
-                        *(keys.of_hub() if keys else ()), *self.every_command())
+        self.hub_arguments = ['--listen', self.hub_address, '--journal', self.journal, '--net',
+                              net or f'user,hostfwd=tcp:127.0.0.1:{self.port}-:7000', '--console', console or f'file:{scratch}/console',
+                              *hub_options]
+        self.start_hub()
+
+    def start_hub(self):
+        self.hub = Node(self, 'hub', 'hub', *self.hub_arguments, *(self.keys.of_hub() if self.keys else ()),
+                        *self.every_command())
         until('a hub', lambda: self.hub.status())
 
     def __enter__(self):

@@ -6,6 +6,7 @@
 #include "primary/hub_protocol.h"
 
 using namespace understudy::primary::hub;
+using understudy::emu::BlockOperation;
 using understudy::ftlog::Bytes;
 using understudy::ftlog::DecodeError;
 using View = std::span<const uint8_t>;
@@ -13,15 +14,31 @@ using View = std::span<const uint8_t>;
 namespace {
 
 const Bytes kPayload(60, 0xa5);
-const std::string kLongName(kMaxNode, 'n');
+const std::string kLongName(kMaxNode, 'n'), kLongDisk(kMaxDiskName, 'd');
 constexpr uint64_t kBig = UINT64_MAX;
 
 std::vector<ToHub> all_to_hub() {
-  return {Announce{7, kBig, 5, kBig, "left"}, Announce{kBig, 0, 0, 0, kLongName},        FrameOut{1, kPayload},
-          ConsoleOut{3, kBig - 60, kPayload}, ConsoleOut{3, 0, View(kPayload).first(1)}, ConsoleTaken{9, kBig}};
+  return {Announce{7, kBig, 5, kBig, "left"},
+          Announce{kBig, 0, 0, 0, kLongName},
+          FrameOut{1, kPayload},
+          ConsoleOut{3, kBig - 60, kPayload},
+          ConsoleOut{3, 0, View(kPayload).first(1)},
+          ConsoleTaken{9, kBig},
+          AskDisk{"data"},
+          DiskRequest{5, true, "data", {kBig, BlockOperation::write, kBig - 60, 60, kPayload}},
+          DiskRequest{5, false, kLongDisk, {1, BlockOperation::read, 512, kMaxDiskBytes, {}}},
+          DiskRequest{5, false, "d", {2, BlockOperation::flush, 0, 0, {}}}};
 }
 std::vector<ToReplica> all_to_replica() {
-  return {Accepted{7, 1, 2}, Fenced{8, "right"}, FrameIn{kPayload}, ConsoleIn{77, kPayload}, ConsoleDelivered{kBig}};
+  return {Accepted{7, 1, 2},
+          Fenced{8, "right"},
+          FrameIn{kPayload},
+          ConsoleIn{77, kPayload},
+          ConsoleDelivered{kBig},
+          DiskShape{true, true, kBig, "data"},
+          DiskShape{false, false, 0, kLongDisk},
+          DiskAnswer{5, "data", {kBig, true, kPayload}},
+          DiskAnswer{kBig, "d", {1, false, {}}}};
 }
 
 Bytes decode_and_encode(View bytes, ToHub) { return encode(decode_to_hub(bytes)); }
@@ -123,10 +140,38 @@ TEST_CASE("hub protocol: names of nodes") {
   CHECK_FALSE(accepts(message, ToHub{}));
 }
 
+TEST_CASE("hub protocol: what is asked of a disk, and its bounds") {
+  for (const auto& message : all_to_hub())
+    if (const auto* request = std::get_if<DiskRequest>(&message)) {
+      const Bytes bytes = encode(message);
+      CHECK(std::get<DiskRequest>(decode_to_hub(bytes)) == *request);
+    }
+  for (const auto& message : all_to_replica()) {
+    const Bytes bytes = encode(message);
+    if (const auto* answer = std::get_if<DiskAnswer>(&message))
+      CHECK(std::get<DiskAnswer>(decode_to_replica(bytes)) == *answer);
+    if (const auto* shape = std::get_if<DiskShape>(&message))
+      CHECK(std::get<DiskShape>(decode_to_replica(bytes)) == *shape);
+  }
+  const Bytes read = encode(ToHub(DiskRequest{1, false, "d", {1, BlockOperation::read, 0, kMaxDiskBytes, {}}}));
+  CHECK(accepts(read, ToHub{}));
+  Bytes longer = read;
+  ++longer[longer.size() - 4];  // the length's lowest byte
+  CHECK_FALSE(accepts(longer, ToHub{}));
+  const Bytes answer = encode(ToReplica(DiskAnswer{1, "d", {1, true, Bytes(kMaxDiskBytes)}}));
+  CHECK(answer.size() <= kMaxMessage);
+  CHECK(accepts(answer, ToReplica{}));
+  CHECK_FALSE(accepts(with(answer, Bytes(1)), ToReplica{}));
+  CHECK(is_disk_name("a.B_9-"));
+  CHECK_FALSE(is_disk_name(""));
+  CHECK_FALSE(is_disk_name("a/b"));
+  CHECK_FALSE(is_disk_name(kLongDisk + "d"));
+}
+
 TEST_CASE("hub protocol: another version is told as such") {
   Bytes message = encode(ToHub(ConsoleTaken{1, 2}));
   message[3] = kVersion + 1;
-  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 2, this is 1", DecodeError);
+  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 3, this is 2", DecodeError);
 }
 
 TEST_CASE("hub protocol: any bytes are either a message or none") {

@@ -32,12 +32,14 @@ TEST_SUITE("hub") {
     CHECK(fence.live() == "b");
     CHECK_FALSE(admits(fence, "a", 1));
     CHECK_FALSE(admits(fence, "a", 1, FencedKind::console));
+    CHECK_FALSE(admits(fence, "a", 1, FencedKind::disk));
     CHECK_FALSE(admits(fence, "a", 2));
     CHECK_FALSE(admits(fence, "b", 1));
     CHECK_FALSE(admits(fence, "b", 3));
     CHECK(admits(fence, "b", 2));
     CHECK(dropped(fence, FencedKind::frame) == 6);
     CHECK(dropped(fence, FencedKind::console) == 1);
+    CHECK(dropped(fence, FencedKind::disk) == 1);
     CHECK(announce(fence, "a", 1, 11) == Answer::older);
     CHECK(announce(fence, "a", 2, 11) == Answer::taken);
     CHECK_FALSE(admits(fence, "a", 2));  // a refused announcement makes nobody live

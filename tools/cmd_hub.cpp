@@ -63,6 +63,8 @@ void add_hub_command(CLI::App& app, const std::function<void(std::function<int()
       "Examples\n"
       "  understudy hub --listen tcp://127.0.0.1:7000 --net user,hostfwd=tcp:127.0.0.1:2222-:22 --console stdio\n"
       "  understudy hub --listen ipc:///tmp/hub --net tap:tap0 --console unix:/tmp/console --journal hub.journal\n"
+      "  understudy hub --listen ipc:///tmp/hub --disk data=/tmp/nbd.sock     # nbdkit --unix /tmp/nbd.sock file "
+      "data.img\n"
       "  understudy run --net hub:tcp://127.0.0.1:7000 IMAGE        # a machine on its own, on the hub's network\n\n"
       "With --journal a hub that is started again lets in nothing older than what it let in before. Give each service\n"
       "a journal of its own.");
@@ -73,6 +75,12 @@ void add_hub_command(CLI::App& app, const std::function<void(std::function<int()
       ->add_option("--net", o.nets,
                    "An end of the network, as of `run`: user[,hostfwd=RULE]..., tap:NAME, socket:...; may be repeated")
       ->type_name("SPEC")
+      ->allow_extra_args(false);
+  command
+      ->add_option("--disk", o.disks,
+                   "A disk for the machine, which nodes name as hub:NAME: its server's URI (nbd://HOST/EXPORT, "
+                   "nbd+unix:///EXPORT?socket=PATH) or Unix socket; may be repeated")
+      ->type_name("NAME=URI")
       ->allow_extra_args(false);
   command
       ->add_option("--console", o.console,

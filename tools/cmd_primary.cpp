@@ -11,6 +11,7 @@
 #include "tools/recipe.h"
 #include "tools/run_options.h"
 #include "tools/serial_backend.h"
+#include "tools/shared_disks.h"
 
 namespace understudy::tools {
 
@@ -69,6 +70,7 @@ int primary(PrimaryCommand& command) {
   if (!run.from_snapshot.empty()) throw UsageError("--from-snapshot: a pair begins at power-on, or by recovery");
   command.pair.json = run.json;
   PairIdentity identity = identify(command.pair);
+  run = with_hub_disks(std::move(run), command.pair.hub, identity.hub_keys.get());
   NodeControl control(command.pair, identity);
   if (const auto code = reign(command, identity, control)) return *code;
   FollowSession session(command.pair, identity, control, run, true);

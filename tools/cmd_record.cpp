@@ -6,6 +6,7 @@
 #include "tools/record_session.h"
 #include "tools/run_options.h"
 #include "tools/serial_backend.h"
+#include "tools/shared_disks.h"
 
 namespace understudy::tools {
 
@@ -27,8 +28,9 @@ int record(const RecordCommand& command) {
     throw UsageError("--from-snapshot: a recording begins at power-on (use resume to go on from another recording)");
   const bool paced = is_paced(options);
   const int64_t start_s = rtc_start(options, paced);
-  MachineSetup setup = set_up_machine(options, start_s);
-  return record_run(setup, options, paced, start_s, command.record);
+  const RunOptions machine = with_disk_servers(options);
+  MachineSetup setup = set_up_machine(machine, start_s);
+  return record_run(setup, machine, paced, start_s, command.record);
 }
 
 }  // namespace

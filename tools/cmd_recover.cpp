@@ -69,6 +69,8 @@ std::optional<int> recover(RecoverCommand& command, PairIdentity& identity, Node
     throw UsageError(fmt::format("{}: its machine ended by itself: there is nothing to recover", *stint));
   ReplaySession session(*stint);
   session.start_near(session.last_icount());
+  if (!session.setup().shared.empty() && command.pair.hub.empty())
+    throw UsageError(fmt::format("{}: its machine has a disk of the hub's: give --hub", *stint));
   // Console output since that point leaves once more: a hub knows what it has had. Frames that a client lacks are sent
   // again by the guest's protocols.
   emu::Machine& machine = session.machine();

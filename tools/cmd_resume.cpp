@@ -20,6 +20,10 @@ struct ResumeCommand {
 
 int resume(const ResumeCommand& command) {
   ReplaySession session(command.directory);
+  if (!session.setup().shared.empty())
+    throw UsageError(
+        fmt::format("{}: its disk {} lies outside of the machine and has gone on since: only a replay is possible",
+                    command.directory, session.setup().shared.front().where));
   session.start_near(command.at);
   install_signal_handlers();
   const backup::ReplayStop stop = session.run_to(command.at);

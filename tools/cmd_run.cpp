@@ -9,6 +9,7 @@
 #include "tools/machine_setup.h"
 #include "tools/run_options.h"
 #include "tools/run_session.h"
+#include "tools/shared_disks.h"
 
 namespace understudy::tools {
 
@@ -29,7 +30,8 @@ void trace_work(emu::Machine& machine) {
              mmu.to_mixed);
 }
 
-int run(const RunOptions& options, const DebugRunOptions& debug) {
+int run(const RunOptions& asked, const DebugRunOptions& debug) {
+  const RunOptions options = with_disk_servers(asked);
   const bool paced = is_paced(options);
   MachineSetup setup = set_up_machine(options, rtc_start(options, paced));
   if (!options.from_snapshot.empty())

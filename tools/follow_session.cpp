@@ -152,6 +152,12 @@ bool FollowSession::take_state() {
     const RunOptions ends = run_options_;
     run_options_ = with_ends(options_of_recipe(start_.text, "the primary's recipe"), ends);
   }
+  // How large the hub's disks are, the primary knows.
+  if (own_machine_) run_options_.shared_disks = options_of_recipe(start_.text, "the primary's recipe").shared_disks;
+  if (!run_options_.shared_disks.empty() && options_.hub.empty()) {
+    link_->fail("the machine has a shared disk, and this node no hub");
+    throw UsageError("the machine has a disk of the hub's: this node needs --hub too");
+  }
   setup_ = set_up_machine(run_options_, start_.rtc_start_s);
   const std::string description = setup_.description().to_text();
   emu::Machine& machine = setup_.pc->machine();

@@ -2,24 +2,26 @@
 
 #include <algorithm>
 
+#include "tools/shared_disks.h"
+
 namespace understudy::tools {
 
 namespace {
 constexpr size_t kMaxTyped = 16u << 10;
 }
 
-HubEnds::HubEnds(primary::HubLink::Options options, emu::Machine& machine, primary::OutputCommit& outputs,
+HubEnds::HubEnds(primary::HubLink::Options options, MachineSetup& setup, primary::OutputCommit& outputs,
                  const primary::OutputSums& sums, Wakeup& wakeup,
                  std::function<void(uint64_t, const std::string&)> fenced)
-    : machine_(machine),
+    : machine_(setup.pc->machine()),
       outputs_(outputs),
       wakeup_(wakeup),
-      console_(machine.world().channel("serial0")),
-      net_(machine.world().find_channel("net0")),
+      console_(machine_.world().channel("serial0")),
+      net_(machine_.world().find_channel("net0")),
       accepted_(sums.input_bytes(console_)),
       seen_(accepted_),
       link_(
-          std::move(options),
+          with_disks(std::move(options)),
           [this](std::span<const uint8_t> frame) {
             if (!net_ || !machine_.world().post(*net_, frame)) return false;
             wakeup_.notify();
@@ -33,11 +35,64 @@ HubEnds::HubEnds(primary::HubLink::Options options, emu::Machine& machine, prima
       link_.send_frame(frame);
       return true;
     });
+  for (const MachineSetup::Shared& shared : setup.shared)
+    disks_.push_back({hub_disk(shared.where).value_or(""), shared.disk.get(), shared.disk->next_number()});
+  connect_disks();
 }
 
 HubEnds::~HubEnds() {
   outputs_.connect(console_, {});
   if (net_) outputs_.connect(*net_, {});
+  for (const Disk& disk : disks_) {
+    outputs_.connect(disk.disk->channel(), {});
+    machine_.world().connect(disk.disk->read_channel(), {});
+  }
+}
+
+primary::HubLink::Options HubEnds::with_disks(primary::HubLink::Options options) {
+  options.on_disk = [this](const std::string& disk, const emu::BlockAnswer& answer) { answered(disk, answer); };
+  return options;
+}
+
+void HubEnds::connect_disks() {
+  for (const Disk& disk : disks_) {
+    for (const uint64_t number : disk.disk->forgotten()) answered(disk.disk->channel(), {number, false, {}});
+    for (emu::BlockRequest& request : disk.disk->unanswered()) link_.send_disk(disk.name, std::move(request));
+    outputs_.connect(disk.disk->channel(),
+                     [this, &disk](uint64_t, std::span<const uint8_t> bytes) { return ask(disk, bytes); });
+    machine_.world().connect(disk.disk->read_channel(),
+                             [this, &disk](std::span<const uint8_t> bytes) { ask(disk, bytes); });
+  }
+}
+
+// Writes of the machine's past may still be held here: those that count were asked for again.
+bool HubEnds::ask(const Disk& disk, std::span<const uint8_t> bytes) {
+  auto request = emu::decode_block_request(bytes);
+  if (!request || request->number < disk.first_new) return true;
+  return link_.send_disk(disk.name, std::move(*request));
+}
+
+void HubEnds::answered(const std::string& name, const emu::BlockAnswer& answer) {
+  for (const Disk& disk : disks_)
+    if (disk.name == name) return answered(disk.disk->channel(), answer);
+}
+
+void HubEnds::answered(emu::ChannelId channel, const emu::BlockAnswer& answer) {
+  {
+    const std::lock_guard lock(mutex_);
+    answers_.push_back({channel, encode(answer)});
+  }
+  wakeup_.notify();
+}
+
+void HubEnds::feed() {
+  const std::lock_guard lock(mutex_);
+  while (!answers_.empty() && machine_.world().post(answers_.front().channel, answers_.front().bytes))
+    answers_.pop_front();
+}
+
+bool HubEnds::busy() const {
+  return std::any_of(disks_.begin(), disks_.end(), [](const Disk& disk) { return disk.disk->waits(); });
 }
 
 void HubEnds::announce(uint64_t epoch) {

@@ -15,6 +15,8 @@ const char* to_string(FencedKind kind) {
       return "console";
     case FencedKind::taken:
       return "taken";
+    case FencedKind::disk:
+      return "disk";
   }
   return "?";
 }
@@ -88,6 +90,8 @@ void HubFence::note_output(FencedKind kind, size_t bytes, uint64_t now_ns) {
   reigning.last_output_ns = now_ns;
   if (kind == FencedKind::frame)
     ++reigning.frames;
+  else if (kind == FencedKind::disk)
+    ++reigning.disk_requests;
   else
     reigning.console_bytes += bytes;
 }

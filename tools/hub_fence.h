@@ -21,12 +21,12 @@ struct Reign {
   std::string node;
   uint64_t began_ns = 0;
   std::optional<uint64_t> first_output_ns, last_output_ns;
-  uint64_t frames = 0, console_bytes = 0;
+  uint64_t frames = 0, console_bytes = 0, disk_requests = 0;
 };
 
 // What can be dropped.
-enum class FencedKind : uint8_t { announce, frame, console, taken };
-constexpr size_t kFencedKinds = 4;
+enum class FencedKind : uint8_t { announce, frame, console, taken, disk };
+constexpr size_t kFencedKinds = 5;
 const char* to_string(FencedKind kind);
 using FencedCounts = std::array<uint64_t, kFencedKinds>;
 

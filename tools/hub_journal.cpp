@@ -41,6 +41,7 @@ Json reign_json(const Reign& reign) {
   }
   json["frames"] = reign.frames;
   json["console_bytes"] = reign.console_bytes;
+  json["disk_requests"] = reign.disk_requests;
   return json;
 }
 

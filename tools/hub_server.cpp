@@ -41,7 +41,8 @@ HubServer::HubServer(const HubOptions& options)
     : socket_(context_, zmq::socket_type::router),
       journal_(options.journal),
       end_(options.console),
-      ethernet_(options.nets, options.pcap, [this](std::span<const uint8_t> frame) { frame_to_service(frame); }) {
+      ethernet_(options.nets, options.pcap, [this](std::span<const uint8_t> frame) { frame_to_service(frame); }),
+      disks_(options.disks) {
   if (journal_.last_reign()) fence_.remember(*journal_.last_reign());
   if (options.keys) guard_.emplace(context_);
   monitor_.emplace(context_, socket_);
@@ -80,7 +81,7 @@ HubServer::~HubServer() {
 
 int HubServer::poll_timeout() const {
   if (ethernet_has_more_) return 0;
-  int timeout = retry_ ? kRetryMs : -1;
+  int timeout = retry_ || retry_disks_ ? kRetryMs : -1;
   if (const auto deadline = end_.deadline()) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - ConsoleEnd::Clock::now()).count();
     const int wait = static_cast<int>(std::max<int64_t>(left, 0));
@@ -97,7 +98,8 @@ void HubServer::run(int stop) {
       const std::lock_guard lock(mutex_);
       items.assign({{nullptr, stop, ZMQ_POLLIN, 0},
                     {socket_.handle(), 0, ZMQ_POLLIN, 0},
-                    {monitor_->handle(), 0, ZMQ_POLLIN, 0}});
+                    {monitor_->handle(), 0, ZMQ_POLLIN, 0},
+                    {nullptr, disks_.fd(), ZMQ_POLLIN, 0}});
       ethernet_.add_items(items);
       end_.add_items(items, console_.input_room() != 0);
       timeout = poll_timeout();
@@ -114,6 +116,7 @@ void HubServer::run(int stop) {
     if (receive()) peers_gone();
     ethernet_has_more_ = ethernet_.serve();
     serve_console();
+    serve_disks();
     if (end_.wants_quit()) return;
   }
 }
@@ -216,6 +219,7 @@ void HubServer::crown(HubFence::Peer& peer, const std::optional<Reign>& before) 
   journal_.sync();
   fmt::print(stderr, "understudy: {} is live, epoch {}{}\n", peer.node, peer.epoch,
              before ? fmt::format(", after {}, epoch {}", before->node, before->epoch) : "");
+  disks_.fence(peer.epoch);
   for (auto& [id, other] : fence_.peers())
     if (!other.node.empty() && !fence_.is_live(other)) tell_fenced(other, id);
 }
@@ -255,6 +259,21 @@ void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::ConsoleO
 
 void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::ConsoleTaken& m) {
   if (admits(peer, id, m.epoch, FencedKind::taken)) console_.taken(m.offset);
+}
+
+void HubServer::take(HubFence::Peer&, const PeerId& id, const hub::AskDisk& m) { send(id, disks_.shape_of(m.disk)); }
+
+void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::DiskRequest& m) {
+  if (!admits(peer, id, m.epoch, FencedKind::disk)) return;
+  fence_.note_output(FencedKind::disk, m.request.data.size(), now_ns());
+  disks_.ask(m);
+}
+
+void HubServer::serve_disks() {
+  if (disks_.empty()) return;
+  // Whoever is live and not connected asks again when it is.
+  const uint64_t epoch = fence_.reign() != nullptr && !fence_.live().empty() ? fence_.reign()->epoch : 0;
+  retry_disks_ = disks_.answers(epoch, [this](const hub::DiskAnswer& answer) { return send(fence_.live(), answer); });
 }
 
 void HubServer::peers_gone() {
@@ -368,6 +387,7 @@ Json HubServer::status() const {
             {"users", user.clients},
             {"users_cut_off", user.cut_off}}},
           {"ethernet", ethernet_.status()},
+          {"disks", disks_.status()},
           {"connections",
            {{"made", counts_.connections},
             {"lost", counts_.lost},

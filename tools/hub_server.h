@@ -21,6 +21,7 @@
 #include "tools/console_end.h"
 #include "tools/control_socket.h"
 #include "tools/hub_console.h"
+#include "tools/hub_disks.h"
 #include "tools/hub_ethernet.h"
 #include "tools/hub_fence.h"
 #include "tools/hub_journal.h"
@@ -29,9 +30,10 @@
 namespace understudy::tools {
 
 struct HubOptions {
-  std::string listen;             // checked by ftlog::check_address, as is control
-  std::string control;            // empty: none
-  std::vector<std::string> nets;  // as --net has them
+  std::string listen;              // checked by ftlog::check_address, as is control
+  std::string control;             // empty: none
+  std::vector<std::string> nets;   // as --net has them
+  std::vector<std::string> disks;  // NAME=URI
   std::string console = "none";
   std::string pcap, journal;
   std::optional<ftlog::CurveIdentity> keys;
@@ -69,12 +71,15 @@ class HubServer {
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::FrameOut& m);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::ConsoleOut& m);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::ConsoleTaken& m);
+  void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::AskDisk& m);
+  void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::DiskRequest& m);
   bool admits(HubFence::Peer& peer, const PeerId& id, uint64_t epoch, FencedKind kind);
   void crown(HubFence::Peer& peer, const std::optional<Reign>& before);
   void tell_accepted();
   void tell_fenced(HubFence::Peer& peer, const PeerId& id);
   void peers_gone();
   void serve_console();
+  void serve_disks();
   bool send(const PeerId& id, const primary::hub::ToReplica& message);
   void frame_to_service(std::span<const uint8_t> frame);
 
@@ -89,12 +94,13 @@ class HubServer {
   HubConsole console_;
   ConsoleEnd end_;
   HubEthernet ethernet_;
+  HubDisks disks_;
   Counts counts_;
   RecentFrames recent_;
   std::vector<int> gone_;       // connections that were lost; their last messages may still be here
   bool told_accepted_ = false;  // the live replica was
   uint64_t told_delivered_ = 0;
-  bool ethernet_has_more_ = false, retry_ = false;
+  bool ethernet_has_more_ = false, retry_ = false, retry_disks_ = false;
   std::unique_ptr<ControlServer> control_;  // goes first
 };
 

@@ -95,7 +95,8 @@ void LiveNode::connect_world(uint64_t epoch) {
   o.address = options_.hub;
   o.node = identity_.node;
   o.keys = identity_.hub_keys.get();
-  hub_ = std::make_unique<HubEnds>(std::move(o), machine_, outputs_, recorder_->sums(), wakeup_,
+  o.durable = options_.durable;
+  hub_ = std::make_unique<HubEnds>(std::move(o), setup_, outputs_, recorder_->sums(), wakeup_,
                                    [this](uint64_t reigns, const std::string& node) {
                                      link_->depose(fmt::format("{} reigns in epoch {}, says the hub", node, reigns));
                                    });
@@ -113,6 +114,7 @@ int LiveNode::run(std::optional<emu::MachineStop> stopped, const std::function<v
   parts.outputs = &outputs_;
   parts.serial0 = hub_.get();
   parts.has_network = hub_ != nullptr;
+  parts.disks = hub_.get();
   parts.wakeup = &wakeup_;
   session_ = std::make_unique<RunSession>(run_options_, setup_, start_.pacing == ftlog::Pacing::paced, parts);
   session_->every_slice([this] { between_slices(); });

@@ -17,6 +17,7 @@
 #include "emu/engine_layout.h"
 #include "emu/memory_layout.h"
 #include "tools/serial_backend.h"
+#include "tools/shared_disks.h"
 
 namespace understudy::tools {
 
@@ -345,8 +346,16 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
     setup.drives.push_back({std::move(name), std::make_unique<HostDiskImage>(find(path), mode)});
     return setup.drives.back().image.get();
   };
+  auto open_disk = [&](std::string name, const std::string& path) -> devices::BlockBackend* {
+    if (!is_shared_disk(path)) return open(std::move(name), path, image_mode(options.disk_mode));
+    const SharedShape shape = shape_of(options, path);
+    const bool read_only = shape.read_only || options.disk_mode == DiskMode::readonly;
+    setup.fixed.add(name + ".shared", fmt::format("{} bytes{}", shape.bytes, read_only ? ", read-only" : ""));
+    setup.shared.push_back({name, path, std::make_unique<devices::SharedDisk>(name, shape.bytes, read_only)});
+    return setup.shared.back().disk.get();
+  };
   for (const std::string& path : files.disks)
-    config.disks.push_back(open(fmt::format("disk{}", config.disks.size()), path, image_mode(options.disk_mode)));
+    config.disks.push_back(open_disk(fmt::format("disk{}", config.disks.size()), path));
   config.cdrom = files.cdrom.empty() ? nullptr : open("cdrom", files.cdrom, HostDiskImage::Mode::kReadOnly);
   if (!files.floppy.empty()) config.floppy = open("floppy", files.floppy, image_mode(options.disk_mode));
 
@@ -354,8 +363,7 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
     throw UsageError(fmt::format("{} virtio disks given; the machine has room for {}", options.virtio_disks.size(),
                                  devices::kMaxVirtioDisks));
   for (const std::string& path : options.virtio_disks)
-    config.virtio_disks.push_back(
-        open(fmt::format("virtio_disk{}", config.virtio_disks.size()), path, image_mode(options.disk_mode)));
+    config.virtio_disks.push_back(open_disk(fmt::format("virtio_disk{}", config.virtio_disks.size()), path));
   config.nic = nic_config(options);
   if (config.nic.model != devices::NicModel::none)
     setup.fixed.add("nic", fmt::format("{} {:02x}", options.nic, fmt::join(config.nic.mac, ":")));

@@ -9,6 +9,7 @@
 
 #include "devices/host_disk_image.h"
 #include "devices/pc.h"
+#include "devices/shared_disk.h"
 #include "emu/machine_description.h"
 #include "tools/run_options.h"
 
@@ -20,6 +21,12 @@ struct MachineSetup {
     std::unique_ptr<devices::HostDiskImage> image;
   };
   std::vector<Drive> drives;
+  // Disks outside of the machine.
+  struct Shared {
+    std::string name, where;
+    std::unique_ptr<devices::SharedDisk> disk;
+  };
+  std::vector<Shared> shared;
   std::unique_ptr<devices::Pc> pc;
   bool has_firmware = false;
   // Every file that was read to build this, as the options name it: images, kernels, ROMs.

@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "devices/host_disk_image.h"
+#include "devices/host_nbd.h"
 #include "emu/boot_plan.h"
 #include "emu/snapshot_file.h"
 #include "ftlog/arbiter.h"
@@ -13,6 +14,7 @@
 #include "ftlog/curve_keys.h"
 #include "ftlog/log_error.h"
 #include "ftlog/recording.h"
+#include "primary/hub_link.h"
 #include "tools/cmd_arbiter.h"
 #include "tools/cmd_backup.h"
 #include "tools/cmd_ctl.h"
@@ -88,7 +90,11 @@ int main(int argc, char** argv) {
     return report(tools::exit_code::kUsage, error);
   } catch (const ftlog::ChannelError& error) {
     return report(tools::exit_code::kUsage, error);
+  } catch (const primary::HubLinkError& error) {
+    return report(tools::exit_code::kUsage, error);
   } catch (const emu::BootError& error) {
+    return report(tools::exit_code::kUsage, error);
+  } catch (const devices::NbdError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const devices::DiskImageError& error) {
     return report(tools::exit_code::kUsage, error);

@@ -6,15 +6,25 @@
 #include <nlohmann/json.hpp>
 
 #include "tools/serial_backend.h"
+#include "tools/shared_disks.h"
 
 namespace understudy::tools {
 
-namespace {
-
 using Json = nlohmann::ordered_json;
 
+// Found by nlohmann.
+static void to_json(Json& json, const SharedShape& shape) {
+  json = {{"bytes", shape.bytes}, {"read_only", shape.read_only}};
+}
+static void from_json(const Json& json, SharedShape& shape) {
+  json.at("bytes").get_to(shape.bytes);
+  json.at("read_only").get_to(shape.read_only);
+}
+
+namespace {
+
 std::string absolute(const std::string& path) {
-  return path.empty() ? path : std::filesystem::absolute(path).lexically_normal().string();
+  return path.empty() || is_shared_disk(path) ? path : std::filesystem::absolute(path).lexically_normal().string();
 }
 
 std::vector<std::string> absolute(std::vector<std::string> paths) {
@@ -38,6 +48,7 @@ void for_each_field(Options& o, F&& field) {
   field("append", o.append);
   field("disks", o.disks);
   field("virtio_disks", o.virtio_disks);
+  field("shared_disks", o.shared_disks);
   field("cdrom", o.cdrom);
   field("floppy", o.floppy);
   field("nic", o.nic);

@@ -40,12 +40,15 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   boot->add_option("--bios", o.bios, "System firmware [Debian's SeaBIOS]")->type_name("FILE");
   auto* parts = command.add_option_group("The machine");
   parts->add_option("--memory", o.memory_mib, "RAM in MiB")->capture_default_str()->check(CLI::Range(2u, 3072u));
-  parts->add_option("--disk", o.disks, "Hard disk image, raw (up to three)")
+  parts
+      ->add_option("--disk", o.disks,
+                   "Hard disk image, raw (up to three); or a disk server's URI (nbd://HOST/EXPORT, "
+                   "nbd+unix:///EXPORT?socket=PATH) or Unix socket, which the guest then writes to")
       ->type_name("FILE")
       ->allow_extra_args(false);
   parts->add_option("--cdrom", o.cdrom, "CD image")->type_name("FILE");
   parts->add_option("--floppy", o.floppy, "Floppy image")->type_name("FILE");
-  parts->add_option("--virtio-disk", o.virtio_disks, "Hard disk image, raw, on virtio (up to four)")
+  parts->add_option("--virtio-disk", o.virtio_disks, "The same, on virtio (up to four)")
       ->type_name("FILE")
       ->allow_extra_args(false);
   const CLI::Option* nic = parts->add_option("--nic", o.nic, "Network card: ne2k (an RTL8029 on PCI), virtio or none")

@@ -12,6 +12,13 @@ namespace understudy::tools {
 
 enum class DiskMode { write, snapshot, readonly };
 
+// What a machine must know of a disk that lies outside of it.
+struct SharedShape {
+  uint64_t bytes = 0;
+  bool read_only = false;
+  bool operator==(const SharedShape&) const = default;
+};
+
 struct RunOptions {
   std::vector<std::string> images;
   std::string kernel, initrd, append;
@@ -43,7 +50,8 @@ struct RunOptions {
   uint64_t slice = 0;  // for tests: chop the run into random slices of at most this many instructions
   uint64_t slice_seed = 1;
   std::string trace = "warning";
-  std::map<std::string, std::string> stand_ins;  // files to read in the place of others, by these others' paths
+  std::map<std::string, SharedShape> shared_disks;  // those of the disks that are no files, see tools/shared_disks.h
+  std::map<std::string, std::string> stand_ins;     // files to read in the place of others, by these others' paths
 };
 
 // All of them.

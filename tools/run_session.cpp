@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "devices/isa_debug_exit.h"
+#include "tools/local_disks.h"
 #include "tools/terminal.h"
 
 namespace understudy::tools {
@@ -18,6 +19,10 @@ namespace {
 constexpr uint64_t kPollInstructions = 500'000;
 // A serial line brings this much at a time: what its FIFO holds.
 constexpr size_t kSerialBurst = 16;
+// More often while a guest may wait for a disk's answer without sleeping.
+constexpr uint64_t kDiskInstructions = 50'000;
+// A wait for a disk's answer looks up this often.
+constexpr std::chrono::milliseconds kDiskWait{200};
 
 using SteadyClock = std::chrono::steady_clock;
 
@@ -86,6 +91,7 @@ RunSession::RunSession(const RunOptions& options, MachineSetup& setup, bool pace
   if (options.trace != "error") machine_.cpu().on_deviation(warn_of_deviation);
   if (!parts_.has_network)
     net_ = std::make_unique<NetLink>(options.net, options.pcap, machine_, wakeup_, parts_.outputs);
+  if (parts_.disks == nullptr && !setup.shared.empty()) own_disks_ = std::make_unique<LocalDisks>(setup, wakeup_);
 }
 
 RunSession::~RunSession() {
@@ -125,10 +131,12 @@ void RunSession::feed_inputs() {
     if (!bytes.empty()) world.post(world.channel(channel), bytes);
   }
   if (screen_) screen_->type_waiting_keys();
+  if (disks() != nullptr) disks()->feed();
 }
 
 uint64_t RunSession::next_stop() {
   uint64_t stop = machine_.icount() + (pace_ ? pace_->slice() : kPollInstructions);
+  if (awaits_disk()) stop = std::min(stop, machine_.icount() + kDiskInstructions);
   if (options_.slice != 0) {
     if (slice_end_ <= machine_.icount()) {
       slice_state_ = slice_state_ * 6364136223846793005ull + 1442695040888963407ull;
@@ -230,8 +238,10 @@ RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
     feed_inputs();
     uint64_t until_icount = next_stop();
     if (!may_run(until_icount)) return ended(result(RunExit::quit, exit_code::kQuit));
-    const emu::MachineStop stop =
-        machine_.run(until_icount, paced_ ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
+    const bool reports_idle = paced_ || awaits_disk();
+    emu::MachineStop stop =
+        machine_.run(until_icount, reports_idle ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
+    if (stop == emu::MachineStop::halted && awaits_disk()) stop = emu::MachineStop::idle;
     if (auto finished = over(stop)) return ended(std::move(*finished));
     if (parts_.recorder != nullptr) parts_.recorder->poll(host_ns());
     if (every_slice_) every_slice_();
@@ -242,7 +252,10 @@ RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
       fmt::print(stderr, "digest {} {:016x} cpu {:016x} ram {:016x} devices {:016x}\n", machine_.icount(), digest.all,
                  digest.cpu, digest.ram, digest.devices);
     }
-    if (pace_) pace_->after_slice(stop == emu::MachineStop::idle || stop == emu::MachineStop::halted);
+    if (pace_)
+      pace_->after_slice(stop == emu::MachineStop::idle || stop == emu::MachineStop::halted);
+    else if (stop == emu::MachineStop::idle && awaits_disk())
+      wakeup_.wait_until(SteadyClock::now() + kDiskWait);
   }
 }
 

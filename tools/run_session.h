@@ -11,6 +11,7 @@
 
 #include "primary/output_commit.h"
 #include "primary/recorder.h"
+#include "tools/disk_ends.h"
 #include "tools/machine_setup.h"
 #include "tools/net_link.h"
 #include "tools/pace.h"
@@ -28,6 +29,7 @@ struct RunParts {
   primary::OutputCommit* outputs = nullptr;  // holds what leaves the machine, instead of letting it go at once
   SerialBackend* serial0 = nullptr;          // COM1's input, instead of the options' end; its output is its own affair
   bool has_network = false;                  // the card's cable is somebody else's
+  DiskEnds* disks = nullptr;                 // of the shared disks, instead of their servers
   Wakeup* wakeup = nullptr;                  // what ends the wait of an idle machine, instead of the session's own
 };
 
@@ -48,6 +50,8 @@ class RunSession {
   void wake() { wakeup_.notify(); }
 
  private:
+  DiskEnds* disks() const { return parts_.disks != nullptr ? parts_.disks : own_disks_.get(); }
+  bool awaits_disk() const { return disks() != nullptr && disks()->busy(); }
   void connect_serial(const std::string& channel, SerialBackend& backend);
   void feed_inputs();
   // The next count at which run() must return, whatever the machine does.
@@ -75,6 +79,7 @@ class RunSession {
   std::unique_ptr<SerialMatch> match_;
   SerialBackend* com1_;
   std::unique_ptr<NetLink> net_;
+  std::unique_ptr<DiskEnds> own_disks_;
   std::optional<Pace> pace_;
   std::optional<std::pair<RunExit, int>> end_;
   uint64_t slice_state_ = 0;
