@@ -162,7 +162,7 @@ class Pair:
         return self._start('primary', *self.guest, *self.options, *more)
 
     def backup(self, *more):
-        joins = ','.join(node.address for node in reversed(self.nodes))  # the newest is the likeliest
+        joins = ','.join(node.address for node in reversed(self.nodes[-8:]))  # the newest is the likeliest
         return self._start('backup', '--join', joins, *more)
 
     def ctl(self, node, *words):
