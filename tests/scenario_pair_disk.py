@@ -2,7 +2,7 @@
 """A pair whose disk is shared, at a server behind the hub, under a guest that keeps a journal on it: nodes are killed at
 random and at the moments of a disk write, stopped and continued, the hub and the disk's server killed. Each time the guest
 goes on to its end and finds what it wrote, what it said is safe is in the image, and who was deposed changes nothing
-there. UNDERSTUDY_ROUNDS sets how many kills (3)."""
+there. UNDERSTUDY_ROUNDS sets how many kills (2)."""
 import os
 import random
 import signal
@@ -13,7 +13,7 @@ import pair_rig
 from nbd_rig import DiskServer, missing_records
 from pair_rig import Pair, require, until
 
-ROUNDS = int(os.environ.get('UNDERSTUDY_ROUNDS', '3'))
+ROUNDS = int(os.environ.get('UNDERSTUDY_ROUNDS', '2'))
 SEED = int(os.environ.get('UNDERSTUDY_SEED', '1'))
 JOURNAL = os.path.join(os.environ['UNDERSTUDY_FIRMWARE'], 'disk_journal.elf')
 EVERY = 10
@@ -143,6 +143,7 @@ def server_lost(folder):
         server.kill()
         until('requests wait', lambda: pair.hub.status()['disks'][0]['waiting'])
         until('the user is told', lambda: 'is gone' in pair.hub.said())
+        until('the node says what it waits for', lambda: 'the guest has waited for it' in north.said())
         north.kill()
         until('the backup is live', lambda: (south.status() or {}).get('role') == 'primary')
         server.start_file()
@@ -164,7 +165,5 @@ def recovered(folder):
 
 
 if __name__ == '__main__':
-    sys.exit(pair_rig.main([
-        kills('virtio'), kills('ide'), *(dies_at(moment) for moment in (
-            'disk-request-sent', 'disk-answer-not-logged', 'input-not-logged', 'logged-not-sent', 'acknowledged-not-sent')),
-        stopped_and_continued, backup_lost, hub_lost, server_lost, recovered]))
+    sys.exit(pair_rig.main([kills('virtio'), *(dies_at(moment) for moment in ('disk-request-sent', 'disk-answer-not-logged')),
+                            stopped_and_continued, hub_lost, server_lost, recovered]))

@@ -94,5 +94,8 @@ def linux_with_ext4(kind):
 
 if __name__ == '__main__':
     scenario_pair_disk.ROUNDS = 20
-    sys.exit(pair_rig.main([linux_with_ext4('virtio'), linux_with_ext4('ide'), scenario_pair_disk.kills('virtio'),
-                            scenario_pair_disk.kills('ide')]))
+    sys.exit(pair_rig.main([
+        linux_with_ext4('virtio'), linux_with_ext4('ide'), scenario_pair_disk.kills('virtio'), scenario_pair_disk.kills('ide'),
+        *(scenario_pair_disk.dies_at(moment, kind) for kind in ('virtio', 'ide') for moment in (
+            'disk-request-sent', 'disk-answer-not-logged', 'input-not-logged', 'logged-not-sent', 'acknowledged-not-sent')),
+        scenario_pair_disk.backup_lost]))

@@ -1,5 +1,7 @@
 #include "tools/hub_ends.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 
 #include "tools/shared_disks.h"
@@ -8,7 +10,9 @@ namespace understudy::tools {
 
 namespace {
 constexpr size_t kMaxTyped = 16u << 10;
-}
+// A guest that waits for a disk for so long is spoken of.
+constexpr std::chrono::seconds kSilent{5};
+}  // namespace
 
 HubEnds::HubEnds(primary::HubLink::Options options, MachineSetup& setup, primary::OutputCommit& outputs,
                  const primary::OutputSums& sums, Wakeup& wakeup,
@@ -36,7 +40,8 @@ HubEnds::HubEnds(primary::HubLink::Options options, MachineSetup& setup, primary
       return true;
     });
   for (const MachineSetup::Shared& shared : setup.shared)
-    disks_.push_back({hub_disk(shared.where).value_or(""), shared.disk.get(), shared.disk->next_number()});
+    disks_.push_back(
+        {hub_disk(shared.where).value_or(""), shared.disk.get(), shared.disk->next_number(), 0, {}, false});
   connect_disks();
 }
 
@@ -130,6 +135,25 @@ void HubEnds::between_slices(const primary::OutputSums& sums, uint64_t appended,
     taken_.pop_front();
   }
   outputs_.retry();
+  watch_disks();
+}
+
+void HubEnds::watch_disks() {
+  const auto now = std::chrono::steady_clock::now();
+  for (Disk& disk : disks_) {
+    if (!disk.disk->waits() || disk.disk->next_number() != disk.next_number) {
+      if (disk.told)
+        spdlog::warn("disk {}: it answers again, after {:.1f} s", disk.name,
+                     std::chrono::duration<double>(now - disk.since).count());
+      disk.told = false;
+      disk.next_number = disk.disk->next_number();
+      disk.since = now;
+    } else if (!disk.told && now - disk.since >= kSilent) {
+      disk.told = true;
+      spdlog::warn("disk {}: the guest has waited for it for {} s: {}", disk.name, kSilent.count(),
+                   link_.connected() ? "the hub says why" : "the hub is not there");
+    }
+  }
 }
 
 }  // namespace understudy::tools

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -53,6 +54,10 @@ class HubEnds : public SerialBackend, public DiskEnds {
     std::string name;  // the hub's
     devices::SharedDisk* disk;
     uint64_t first_new;  // requests before this one are those of the machine's past
+    // Since when the guest has asked for nothing more and waits.
+    uint64_t next_number = 0;
+    std::chrono::steady_clock::time_point since{};
+    bool told = false;
   };
   struct Answer {
     emu::ChannelId channel;
@@ -60,6 +65,7 @@ class HubEnds : public SerialBackend, public DiskEnds {
   };
   bool typed(std::span<const uint8_t> bytes);
   void connect_disks();
+  void watch_disks();
   bool ask(const Disk& disk, std::span<const uint8_t> bytes);
   void answered(emu::ChannelId channel, const emu::BlockAnswer& answer);
   void answered(const std::string& disk, const emu::BlockAnswer& answer);
