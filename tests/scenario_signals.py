@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""SIGTERM ends a run whatever its guest does: a halted one whose timer is masked, too. A second one ends a process that
-waits for the reader of its output, and puts the terminal back."""
+"""SIGTERM ends a run whatever its guest does: a halted one whose timer is masked, too. Several at once are one, and a
+recording gets its end. A later one ends a process that waits for the reader of its output, and puts the terminal back."""
 import os
 import pty
 import signal
@@ -24,11 +24,13 @@ def boot_sector(folder, code):
     return path
 
 
-def terminates(pid):
-    """Whether a SIGTERM is still to be taken."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        fields = dict(line.split(":\t", 1) for line in status.read().splitlines() if ":\t" in line)
-    return int(fields["ShdPnd"], 16) >> (signal.SIGTERM - 1) & 1
+def await_boot(run):
+    """SeaBIOS has handed over."""
+    said = b""
+    while b"Booting from 0000:7c00" not in said:
+        more = os.read(run.stdout.fileno(), 65536)
+        expect(more, f"ended early: {said[-500:]!r}")
+        said += more
 
 
 def idle():
@@ -36,14 +38,24 @@ def idle():
         for pace in "--unpaced", "--paced":
             with subprocess.Popen([COMMAND, "run", boot_sector(folder, IDLE), pace, "--serial", "none", "--debugcon",
                                    "stdio"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as run:
-                # SeaBIOS has handed over.
-                said = b""
-                while b"Booting from 0000:7c00" not in said:
-                    more = os.read(run.stdout.fileno(), 65536)
-                    expect(more, f"ended early: {said[-500:]!r}")
-                    said += more
+                await_boot(run)
                 run.send_signal(signal.SIGTERM)
                 expect(run.wait(60) == QUIT, f"{pace}: exit code {run.returncode}")
+
+
+def several():
+    """As `timeout` does it: a signal of its own after the terminal's. A stopped process gets them in one burst."""
+    with tempfile.TemporaryDirectory() as folder:
+        recording = os.path.join(folder, "recording")
+        with subprocess.Popen([COMMAND, "record", recording, boot_sector(folder, IDLE), "--paced", "--serial", "none",
+                               "--debugcon", "stdio"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as run:
+            await_boot(run)
+            for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCONT):
+                run.send_signal(number)
+            expect(run.wait(60) == QUIT, f"exit code {run.returncode}")
+        for command in (["log", recording, "--check"], ["replay", recording, "--verify"]):
+            done = subprocess.run([COMMAND, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+            expect(done.returncode == 0, f"{command[0]}: exit code {done.returncode}: {done.stderr}")
 
 
 def stuck():
@@ -60,16 +72,20 @@ def stuck():
                 with open(f"/proc/{run.pid}/wchan", encoding="ascii") as where:
                     if "pipe" in where.read():
                         break
-            run.send_signal(signal.SIGTERM)
-            # Two that wait are one.
-            while terminates(run.pid):
-                pass
-            run.send_signal(signal.SIGTERM)
-            expect(run.wait(60) == QUIT, f"exit code {run.returncode}")
+            sent = 0
+            while run.poll() is None:
+                run.send_signal(signal.SIGTERM)
+                sent += 1
+                expect(sent < 100, "it does not end")
+                try:
+                    run.wait(0.2)
+                except subprocess.TimeoutExpired:
+                    pass
+            expect(run.returncode == QUIT, f"exit code {run.returncode}")
         expect(termios.tcgetattr(terminal) == before, "the terminal was left as the guest had it")
         os.close(reader)
         os.close(keyboard)
         os.close(terminal)
 
 
-main({"idle": idle, "stuck": stuck})
+main({"idle": idle, "several": several, "stuck": stuck})

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <ctime>
 #include <string_view>
@@ -42,14 +43,21 @@ void warn_of_deviation(const emu::DeviationSeen& seen) {
              emu::to_string(seen.what), seen.cs, seen.eip, seen.icount);
 }
 
-volatile std::sig_atomic_t signalled = 0;
+// When the first signal came, in the host's nanoseconds; 0 before it.
+std::atomic<int64_t> signalled = 0;
+static_assert(std::atomic<int64_t>::is_always_lock_free);
 
-// A second one ends a process that the first did not: one that waits for the reader of its output, say.
+// What comes so soon after the first is the same wish: a terminal's Ctrl-C goes to every process in front of it, and
+// `timeout`, a shell or a supervisor passes its own on.
+constexpr int64_t kSameWishNs = 500'000'000;
+
+// A later one ends a process that the first did not: one that waits for the reader of its output, say.
 extern "C" void note_signal(int) {
-  if (signalled == 0) {
-    signalled = 1;
-    return;
-  }
+  timespec time{};
+  clock_gettime(CLOCK_MONOTONIC, &time);
+  const int64_t now = int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+  int64_t first = 0;
+  if (signalled.compare_exchange_strong(first, now) || now - first < kSameWishNs) return;
   restore_terminal();
   _exit(exit_code::kQuit);
 }

@@ -86,7 +86,8 @@ class RunSession {
   uint64_t slice_end_ = 0;
 };
 
-// SIGINT, SIGTERM and SIGHUP end a run at the next occasion, a second one at once; the terminal is restored.
+// SIGINT, SIGTERM and SIGHUP end a run at the next occasion; another one, from half a second after the first on, at
+// once, without what a run does at its end, but the terminal is restored.
 void install_signal_handlers();
 bool interrupted();
 
