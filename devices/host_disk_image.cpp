@@ -50,10 +50,9 @@ struct Magic {
   std::string_view kind;
   std::string_view advice;
 };
-constexpr std::string_view kConvert = "only raw images are supported: convert it with 'qemu-img convert -O raw'";
+constexpr std::string_view kConvert = "raw and qcow2 images are supported: convert it with 'qemu-img convert -O qcow2'";
 constexpr std::string_view kUnpack = "unpack it first";
 constexpr Magic kMagics[] = {
-    {std::string_view("QFI\xfb", 4), "is a qcow2 image", kConvert},
     {"QED\0", "is a QED image", kConvert},
     {"KDMV", "is a VMDK image", kConvert},
     {"COWD", "is a VMDK image", kConvert},
@@ -75,8 +74,12 @@ constexpr Magic kMagics[] = {
 HostDiskImage::HostDiskImage(const std::string& path, Mode mode) : path_(path), mode_(mode) {
   try {
     open_base();
-    check_kind();
-    lock_base();
+    const bool qcow2 = check_kind();
+    // QEMU's own locks are on the bytes from 100 on (its block/file-posix.c): they keep its writers and its readers
+    // apart, among them our qemu-nbd.
+    lock_base(qcow2 ? 100 : 0);
+    if (qcow2) serve_base();
+    size_ = (image_bytes_ + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
     if (mode_ == Mode::kSnapshot) open_overlay();
   } catch (...) {
     if (base_ >= 0) close(base_);
@@ -85,8 +88,18 @@ HostDiskImage::HostDiskImage(const std::string& path, Mode mode) : path_(path), 
 }
 
 HostDiskImage::~HostDiskImage() {
+  qcow2_.reset();
   if (overlay_ >= 0) close(overlay_);
   close(base_);
+}
+
+void HostDiskImage::serve_base() {
+  try {
+    qcow2_ = std::make_unique<QemuNbd>(base_, mode_ == Mode::kWrite);
+  } catch (const QemuNbdError& error) {
+    fail(path_, error.what(), error.advice());
+  }
+  image_bytes_ = qcow2_->size_bytes();
 }
 
 void HostDiskImage::open_base() {
@@ -113,23 +126,25 @@ void HostDiskImage::open_base() {
   const off_t end = lseek(base_, 0, SEEK_END);
   if (end < 0) fail(path_, std::strerror(errno), "check the file system");
   if (end == 0) fail(path_, "is empty", "give it a size with 'truncate -s SIZE'");
-  file_size_ = static_cast<uint64_t>(end);
-  size_ = (file_size_ + kSectorBytes - 1) / kSectorBytes * kSectorBytes;
+  image_bytes_ = static_cast<uint64_t>(end);
 }
 
-void HostDiskImage::check_kind() {
+// Whether it is a qcow2 image.
+bool HostDiskImage::check_kind() {
   uint8_t head[64] = {};
   const ssize_t n = read_all(base_, 0, head, sizeof head);
   if (n < 0) fail(path_, fmt::format("cannot be read ({})", std::strerror(errno)), "check the host's disk");
   const std::string_view start(reinterpret_cast<const char*>(head), static_cast<size_t>(n));
   for (const Magic& magic : kMagics)
     if (start.starts_with(magic.bytes)) fail(path_, magic.kind, magic.advice);
+  return QemuNbd::is_qcow2({head, static_cast<size_t>(n)});
 }
 
 // An open file description lock belongs to this open, not to the process, so two disks of one machine exclude each
-// other too. A file system without locks is taken as it is.
-void HostDiskImage::lock_base() {
+// other too. All of the file when `bytes` is 0. A file system without locks is taken as it is.
+void HostDiskImage::lock_base(off_t bytes) {
   struct flock lock {};
+  lock.l_len = bytes;
   lock.l_type = mode_ == Mode::kWrite ? F_WRLCK : F_RDLCK;
   lock.l_whence = SEEK_SET;
   if (fcntl(base_, F_OFD_SETLK, &lock) == 0) return;
@@ -153,7 +168,13 @@ bool HostDiskImage::in_range(uint64_t offset, size_t length) const {
   return offset % kSectorBytes == 0 && length % kSectorBytes == 0 && offset <= size_ && length <= size_ - offset;
 }
 
-bool HostDiskImage::read_base(uint64_t offset, std::span<uint8_t> to) const {
+bool HostDiskImage::read_base(uint64_t offset, std::span<uint8_t> to) {
+  if (qcow2_) {
+    const uint64_t there = std::min<uint64_t>(to.size(), image_bytes_ - std::min(image_bytes_, offset));
+    const auto past = to.subspan(static_cast<size_t>(there));
+    std::fill(past.begin(), past.end(), uint8_t{0});
+    return through_qcow2([&] { return qcow2_->read(offset, to.first(static_cast<size_t>(there))); });
+  }
   const ssize_t n = read_all(base_, offset, to.data(), to.size());
   if (n < 0) return false;
   std::fill(to.begin() + n, to.end(), uint8_t{0});
@@ -186,6 +207,7 @@ bool HostDiskImage::write(uint64_t offset, std::span<const uint8_t> from) {
     case Mode::kReadOnly:
       return false;
     case Mode::kWrite:
+      if (qcow2_) return through_qcow2([&] { return qcow2_->write(offset, from); });
       return write_all(base_, offset, from.data(), from.size());
     case Mode::kSnapshot:
       // A sector becomes dirty only when all of it is in the overlay.
@@ -196,7 +218,20 @@ bool HostDiskImage::write(uint64_t offset, std::span<const uint8_t> from) {
   return false;
 }
 
-bool HostDiskImage::flush() { return mode_ != Mode::kWrite || fdatasync(base_) == 0; }
+bool HostDiskImage::flush() {
+  if (mode_ != Mode::kWrite) return true;
+  if (qcow2_) return through_qcow2([&] { return qcow2_->flush(); });
+  return fdatasync(base_) == 0;
+}
+
+template <typename Operation>
+bool HostDiskImage::through_qcow2(Operation&& operation) {
+  try {
+    return operation();
+  } catch (const QemuNbdError& error) {
+    fail(path_, error.what(), error.advice());
+  }
+}
 
 bool HostDiskImage::is_dirty(uint64_t sector) const {
   const auto node = dirty_.find(sector / kNodeSectors);
@@ -211,12 +246,16 @@ void HostDiskImage::mark_dirty(uint64_t sector) {
   changed_[sector / (kPageBytes / kSectorBytes)] = now_;
 }
 
-uint64_t HostDiskImage::digest() const {
+uint64_t HostDiskImage::digest() {
+  // What the guest wrote to a qcow2 image may still be on its way into the file, which may have grown.
+  if (qcow2_ && !flush()) fail(path_, "its writes cannot be completed", "check the host's disk");
+  const off_t end = lseek(base_, 0, SEEK_END);
+  if (end < 0) fail(path_, std::strerror(errno), "check the host's disk");
   const std::unique_ptr<XXH3_state_t, XXH_errorcode (*)(XXH3_state_t*)> state(XXH3_createState(), XXH3_freeState);
   XXH3_64bits_reset(state.get());
   std::vector<uint8_t> buffer(1 << 20);
-  for (uint64_t at = 0; at < file_size_;) {
-    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(buffer.size(), file_size_ - at));
+  for (uint64_t at = 0; at < static_cast<uint64_t>(end);) {
+    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(buffer.size(), static_cast<uint64_t>(end) - at));
     if (read_all(base_, at, buffer.data(), wanted) != static_cast<ssize_t>(wanted))
       fail(path_, "cannot be read to its end", "check the host's disk");
     XXH3_64bits_update(state.get(), buffer.data(), wanted);

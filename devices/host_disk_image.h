@@ -1,6 +1,6 @@
-// A disk image in a raw file (or block device) on the host. The guest sees the file's size rounded up to whole
-// 512-byte sectors; what lies past the file's end reads as zeros. In write mode a file whose last sector is incomplete
-// grows only when the guest writes that sector.
+// A disk image on the host: a raw file (or block device), or a qcow2 file, which devices/qemu_nbd.h reads. The guest
+// sees the image's size rounded up to whole 512-byte sectors; what lies past the image's end reads as zeros. In write
+// mode a raw file whose last sector is incomplete grows only when the guest writes that sector.
 // Modes: kWrite changes the file in place and holds an exclusive lock on it; kSnapshot sends the guest's writes to an
 // unlinked sparse temporary file in $TMPDIR (/tmp when unset), never larger than the image, and never touches the base;
 // kReadOnly refuses writes. The latter two hold a shared lock, so that no writer changes the image under them.
@@ -9,11 +9,13 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "devices/block_backend.h"
+#include "devices/qemu_nbd.h"
 #include "emu/paged_store.h"
 
 namespace understudy::devices {
@@ -39,13 +41,16 @@ class HostDiskImage : public BlockBackend, public emu::PagedStore {
   Mode mode() const { return mode_; }
   uint64_t size_bytes() const override { return size_; }
   bool read_only() const override { return mode_ == Mode::kReadOnly; }
-  // Offsets and lengths are multiples of kSectorBytes; anything else, or out of range, fails.
+  // Offsets and lengths are multiples of kSectorBytes; anything else, or out of range, fails. With a qcow2 image all
+  // three throw DiskImageError when its qemu-nbd is gone.
   [[nodiscard]] bool read(uint64_t offset, std::span<uint8_t> to) override;
   [[nodiscard]] bool write(uint64_t offset, std::span<const uint8_t> from) override;
   [[nodiscard]] bool flush() override;
 
-  // XXH3 of the whole base, read afresh. Throws DiskImageError.
-  uint64_t digest() const;
+  // XXH3 of the base's file as it is on the host, read afresh: of a qcow2 image's own bytes, and not of the larger disk
+  // that they stand for, so that it costs what the file holds, and is the sum that a packed recording's copy has.
+  // Throws DiskImageError.
+  uint64_t digest();
 
   // Snapshot mode: what the guest wrote travels in the machine's snapshots, under this name.
   void name_store(std::string name) { store_name_ = std::move(name); }
@@ -68,11 +73,14 @@ class HostDiskImage : public BlockBackend, public emu::PagedStore {
 
  private:
   void open_base();
-  void check_kind();
-  void lock_base();
+  bool check_kind();
+  void lock_base(off_t bytes);
+  void serve_base();
   void open_overlay();
   bool in_range(uint64_t offset, size_t length) const;
-  bool read_base(uint64_t offset, std::span<uint8_t> to) const;
+  bool read_base(uint64_t offset, std::span<uint8_t> to);
+  template <typename Operation>
+  bool through_qcow2(Operation&& operation);
   bool is_dirty(uint64_t sector) const;
   void mark_dirty(uint64_t sector);
   size_t page_bytes(uint64_t page) const;
@@ -83,9 +91,10 @@ class HostDiskImage : public BlockBackend, public emu::PagedStore {
 
   std::string path_;
   Mode mode_;
-  uint64_t file_size_ = 0;
+  uint64_t image_bytes_ = 0;
   uint64_t size_ = 0;
   int base_ = -1;
+  std::unique_ptr<QemuNbd> qcow2_;
   int overlay_ = -1;
   std::map<uint64_t, std::array<uint64_t, kNodeWords>> dirty_;
   // As emu::ChangeMap, but sparse: an image may be large.

@@ -41,9 +41,8 @@ std::string hint(std::span<const uint8_t> head, uint64_t size) {
               "7zXZ") ||
       matches(head, 0, "BZh") || matches(head, 0, "\x28\xb5\x2f\xfd"))
     return "the file is compressed: decompress it first";
-  if (matches(head, 0, "QFI\xfb")) return "this is a qcow2 image: convert it with 'qemu-img convert -O raw'";
   if (matches(head, 0, "KDMV") || matches(head, 0, "conectix") || matches(head, 0, "vhdxfile"))
-    return "this is another hypervisor's disk format: convert it with 'qemu-img convert -O raw'";
+    return "this is another hypervisor's disk format: convert it with 'qemu-img convert -O qcow2'";
   if (matches(head, 0,
               "\x7f"
               "ELF"))
@@ -89,6 +88,7 @@ int64_t find_multiboot_header(std::span<const uint8_t> image) {
 ImageKind recognise_image(std::span<const uint8_t> head, std::span<const uint8_t> tail, uint64_t size) {
   // A hybrid ISO also has a boot sector, so the CD comes first.
   if (matches(head, 0x8001, "CD001")) return ImageKind::cdrom;
+  if (matches(head, 0, "QFI\xfb")) return ImageKind::disk;  // qcow2
   const bool boot_sector = head.size() >= 512 && head[510] == 0x55 && head[511] == 0xaa;
   if (boot_sector && matches(head, 0x202, "HdrS")) return ImageKind::linux_kernel;
   // GRUB's own image, which follows a disk's boot sector, carries a multiboot header too: only an ELF beats a disk.

@@ -105,6 +105,7 @@ TEST_CASE("boot image: a file is recognised, and a wrong one gets a hint") {
   CHECK(emu::recognise_file(kernel.path()) == ImageKind::linux_kernel);
   CHECK(emu::read_image(kernel.path(), 1 << 20) == small_bzimage());
   check_refused([&] { emu::read_image(kernel.path(), 1000); }, kernel.path(), "larger");
+  CHECK(emu::recognise_file(TemporaryFile({'Q', 'F', 'I', 0xfb, 0, 0}).path()) == ImageKind::disk);
 
   const auto refused = [](const Image& bytes, const std::string& words) {
     const TemporaryFile file(bytes);
@@ -112,7 +113,7 @@ TEST_CASE("boot image: a file is recognised, and a wrong one gets a hint") {
   };
   refused({}, "empty");
   refused({0x1f, 0x8b, 8, 0, 0, 0}, "compressed");
-  refused({'Q', 'F', 'I', 0xfb, 0, 0}, "qcow2");
+  refused({'v', 'h', 'd', 'x', 'f', 'i', 'l', 'e'}, "qemu-img convert");
   refused({0x7f, 'E', 'L', 'F', 1, 1}, "Multiboot");
   refused({'M', 'Z', 0, 0}, "EFI");
   refused({'0', '7', '0', '7', '0', '1'}, "--initrd");

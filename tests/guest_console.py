@@ -164,6 +164,11 @@ class Guest:
         with open(f"/proc/{self._process.pid}/status") as status:
             return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
 
+    def children(self):
+        """The processes that it has started."""
+        with open(f"/proc/{self._process.pid}/task/{self._process.pid}/children") as file:
+            return [int(pid) for pid in file.read().split()]
+
     def _read(self, seconds):
         """Takes what came; False when both ends are closed."""
         ends = [end for end in (self._socket, self._terminal) if end is not None]
@@ -235,6 +240,15 @@ class Guest:
                 raise Failure(f"it did not end within {seconds} s; {self._picture()}")
         self._process.wait(max(until - time.monotonic(), 1))
         return self._ended(code, ended)
+
+    def fails(self, code, seconds=120):
+        """It ends with this exit code; what it says about that."""
+        until = time.monotonic() + seconds
+        while self._read(until - time.monotonic()):
+            expect(time.monotonic() < until, f"it did not end within {seconds} s; {self._picture()}")
+        self._process.wait(max(until - time.monotonic(), 1))
+        expect(self._process.returncode == code, f"exit code {self._process.returncode}, not {code}: {self._said()}")
+        return self._said()
 
     def leave(self):
         """We have seen enough: it is told to stop."""

@@ -42,7 +42,7 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   parts->add_option("--memory", o.memory_mib, "RAM in MiB")->capture_default_str()->check(CLI::Range(2u, 3072u));
   parts
       ->add_option("--disk", o.disks,
-                   "Hard disk image, raw (up to three); or a disk server's URI (nbd://HOST/EXPORT, "
+                   "Hard disk image, raw or qcow2 (up to three); or a disk server's URI (nbd://HOST/EXPORT, "
                    "nbd+unix:///EXPORT?socket=PATH) or Unix socket, which the guest then writes to")
       ->type_name("FILE")
       ->allow_extra_args(false);
