@@ -80,7 +80,8 @@ Pc::Pc(const PcConfig& config, const std::vector<uint8_t>& firmware, const std::
       pci_(machine_.ports(), machine_.mmio(), [this](bool) { machine_.stop_with(emu::MachineStop::reset); }),
       host_bridge_(pci_),
       piix3_(pci_, wires_->isa_lines()),
-      ide_(pci_, machine_.time(), machine_.events(), machine_.memory(), piix3_.isa_line(14), piix3_.isa_line(15)),
+      ide_(pci_, machine_.time(), machine_.events(), machine_.memory().dma_for("piix3_ide"), piix3_.isa_line(14),
+           piix3_.isa_line(15)),
       pm_(pci_, machine_.time(), machine_.events(), piix3_.isa_line(wiring::kSci),
           [this] { machine_.stop_with(emu::MachineStop::shutdown); }),
       pit_(machine_.time(), machine_.events(), piix3_.isa_line(0)),
@@ -94,10 +95,10 @@ Pc::Pc(const PcConfig& config, const std::vector<uint8_t>& firmware, const std::
               [this] { machine_.stop_with(emu::MachineStop::reset); }}),
       uart0_("uart0", 0x3f8, "serial0", machine_.time(), machine_.events(), piix3_.isa_line(4), machine_.world()),
       uart1_("uart1", 0x2f8, "serial1", machine_.time(), machine_.events(), piix3_.isa_line(3), machine_.world()),
-      dma_(machine_.memory()),
+      dma_(machine_.memory().dma_for("dma")),
       floppy_(machine_.time(), machine_.events(), dma_, piix3_.isa_line(6), config.floppy),
       vga_(machine_.time(), machine_.memory().ram_bytes().subspan(Vga::kMemoryBase, Vga::kMemorySize)),
-      fw_cfg_(machine_.memory()),
+      fw_cfg_(machine_.memory().dma_for("fw_cfg")),
       debug_exit_([this](uint32_t) { machine_.stop_with(emu::MachineStop::debug_exit); }),
       debugcon_(machine_.world(), "debugcon", Debugcon::kSeabiosPort),
       debugcon_e9_(machine_.world(), "debugcon_e9", Debugcon::kBochsPort) {
@@ -163,17 +164,18 @@ void Pc::plug_in_cards() {
           config_.nic.rom);
       break;
     case NicModel::virtio:
-      plug_in(std::make_unique<VirtioNet>(pci_, kNic, machine_.time(), machine_.events(), machine_.memory(),
-                                          machine_.world(), config_.nic.mac),
+      plug_in(std::make_unique<VirtioNet>(pci_, kNic, machine_.time(), machine_.events(),
+                                          machine_.memory().dma_for("virtio_net"), machine_.world(), config_.nic.mac),
               config_.nic.rom);
       break;
   }
   if (config_.virtio_disks.size() > kMaxVirtioDisks) throw std::logic_error("pc: more virtio disks than slots");
-  for (size_t i = 0; i < config_.virtio_disks.size(); ++i)
-    plug_in(std::make_unique<VirtioBlk>("virtio_blk" + std::to_string(i), pci_,
-                                        static_cast<uint8_t>((wiring::kVirtioDiskSlot + i) << 3), machine_.time(),
-                                        machine_.events(), machine_.memory(), *config_.virtio_disks[i],
-                                        "UV" + std::to_string(1000 + i)));
+  for (size_t i = 0; i < config_.virtio_disks.size(); ++i) {
+    const std::string name = "virtio_blk" + std::to_string(i);
+    plug_in(std::make_unique<VirtioBlk>(name, pci_, static_cast<uint8_t>((wiring::kVirtioDiskSlot + i) << 3),
+                                        machine_.time(), machine_.events(), machine_.memory().dma_for(name),
+                                        *config_.virtio_disks[i], "UV" + std::to_string(1000 + i)));
+  }
 }
 
 void Pc::attach_shared_disks() {

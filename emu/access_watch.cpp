@@ -20,12 +20,13 @@ bool AccessWatch::wants_page(uint64_t linear_page, uint64_t physical_page, bool 
   return false;
 }
 
-void AccessWatch::touched(Who who, bool write, uint64_t linear, uint64_t physical, uint64_t length) const {
+void AccessWatch::touched(Who who, bool write, uint64_t linear, uint64_t physical, uint64_t length,
+                          std::string_view device) const {
   for (size_t i = 0; i < ranges_.size(); ++i) {
     const Range& range = ranges_[i];
     const uint64_t at = range.physical ? physical : linear;
     if (!(write ? range.writes : range.reads) || (!range.physical && linear == kUnknown)) continue;
-    if (overlaps(range, at, at + length - 1)) callback_({i, who, write, linear, physical, length, false});
+    if (overlaps(range, at, at + length - 1)) callback_({i, who, write, linear, physical, length, false, device});
   }
 }
 

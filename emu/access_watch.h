@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <string_view>
 #include <vector>
 
 namespace understudy::emu {
@@ -34,7 +35,8 @@ class AccessWatch {
     bool write = false;
     uint64_t linear = 0, physical = 0;  // of the access; linear may be kUnknown
     uint64_t length = 0;
-    bool done = false;  // the bytes have changed already
+    bool done = false;        // the bytes have changed already
+    std::string_view device;  // its name, of one that has told it
   };
   using Callback = std::function<void(const Touch&)>;
 
@@ -49,7 +51,8 @@ class AccessWatch {
   // Whether accesses of this kind to a page are to be looked at one by one.
   bool wants_page(uint64_t linear_page, uint64_t physical_page, bool write) const;
   // Tells of an access if it touches a range. `linear` is kUnknown where only the physical address counts.
-  void touched(Who who, bool write, uint64_t linear, uint64_t physical, uint64_t length) const;
+  void touched(Who who, bool write, uint64_t linear, uint64_t physical, uint64_t length,
+               std::string_view device = {}) const;
   void tell(const Touch& touch) const { callback_(touch); }
 
  private:

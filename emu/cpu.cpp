@@ -307,8 +307,14 @@ void Cpu::tell_of_changes(const std::vector<std::vector<uint8_t>>& before) {
   for (size_t i = 0; i < after.size(); ++i) {
     const AccessWatch::Range range = memory_.watch().ranges()[i];
     if (!range.writes || after[i] == before[i]) continue;
-    memory_.watch().tell({i, AccessWatch::Who::cpu, true, range.physical ? AccessWatch::kUnknown : range.first,
-                          range.physical ? range.first : AccessWatch::kUnknown, after[i].size(), true});
+    memory_.watch().tell({i,
+                          AccessWatch::Who::cpu,
+                          true,
+                          range.physical ? AccessWatch::kUnknown : range.first,
+                          range.physical ? range.first : AccessWatch::kUnknown,
+                          after[i].size(),
+                          true,
+                          {}});
   }
 }
 

@@ -6,6 +6,7 @@
 #include <array>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace understudy::emu {
 
@@ -20,6 +21,26 @@ uint8_t* map_pages(uint64_t size) {
 }  // namespace
 
 static_assert(PagedStore::kPageBytes == kPageSize);
+
+class PhysicalMemory::NamedDma : public DmaMemory {
+ public:
+  NamedDma(PhysicalMemory& memory, std::string device) : memory_(memory), device_(std::move(device)) {}
+
+  void dma_read(uint64_t address, std::span<uint8_t> to) override {
+    const AccessWatch& watch = memory_.watch_;
+    if (watch.on()) watch.touched(AccessWatch::Who::device, false, AccessWatch::kUnknown, address, to.size(), device_);
+    memory_.get(address, to);
+  }
+  void dma_write(uint64_t address, std::span<const uint8_t> from) override {
+    const AccessWatch& watch = memory_.watch_;
+    if (watch.on()) watch.touched(AccessWatch::Who::device, true, AccessWatch::kUnknown, address, from.size(), device_);
+    memory_.put(address, from);
+  }
+
+ private:
+  PhysicalMemory& memory_;
+  const std::string device_;
+};
 
 PhysicalMemory::PhysicalMemory(uint64_t ram_bytes)
     : ram_size_(ram_bytes), ram_(map_pages(ram_bytes)), changes_(ram_bytes / kPageSize) {}
@@ -83,6 +104,10 @@ void PhysicalMemory::get(uint64_t address, std::span<uint8_t> to) const {
     address += in_page;
     to = to.subspan(in_page);
   }
+}
+
+DmaMemory& PhysicalMemory::dma_for(std::string device) {
+  return *named_dma_.emplace_back(std::make_unique<NamedDma>(*this, std::move(device)));
 }
 
 void PhysicalMemory::dma_read(uint64_t address, std::span<uint8_t> to) {

@@ -4,7 +4,11 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "emu/access_watch.h"
 #include "emu/dma.h"
@@ -52,6 +56,9 @@ class PhysicalMemory : public DmaMemory, public PagedStore {
   // All ones where there is nothing.
   void get(uint64_t address, std::span<uint8_t> to) const;
 
+  // For a device whose name watch() shall tell; lives as long as this.
+  DmaMemory& dma_for(std::string device);
+  // For one without a name.
   void dma_read(uint64_t address, std::span<uint8_t> to) override;
   void dma_write(uint64_t address, std::span<const uint8_t> from) override;
 
@@ -78,12 +85,14 @@ class PhysicalMemory : public DmaMemory, public PagedStore {
   void clear();
 
  private:
+  class NamedDma;
   uint64_t ram_size_;
   uint8_t* ram_;
   std::span<uint8_t> rom_;
   ChangeMap changes_;
   AccessWatch watch_;
   std::function<void(uint64_t)> on_write_;
+  std::vector<std::unique_ptr<NamedDma>> named_dma_;
 };
 
 }  // namespace understudy::emu

@@ -152,6 +152,30 @@ TEST_CASE("Every access to watched bytes is told of, with its count, and nothing
   }
 }
 
+TEST_CASE("A device that has a name is told by it") {
+  CodeRig rig(Mode::flat32);
+  PhysicalMemory& memory = rig.machine.memory();
+  DmaMemory& card = memory.dma_for("card");
+  DmaMemory& disk = memory.dma_for("disk");
+  std::string told;
+  rig.machine.cpu().watch_accesses(
+      {{kWord, kWord + 3, true, true, true}},
+      [&](const AccessWatch::Touch& touch) {
+        CHECK(touch.who == Who::device);
+        told += fmt::format("{} {} {:x} {}\n", touch.device, touch.write ? "writes" : "reads", touch.physical,
+                            touch.length);
+      },
+      false);
+  std::vector<uint8_t> bytes{1, 2, 3, 4, 5};
+  card.dma_write(kWord - 1, bytes);
+  disk.dma_read(kWord + 1, std::span(bytes).first(2));
+  card.dma_read(kWord + 4, bytes);
+  memory.dma_write(kWord, bytes);
+  CHECK(told == fmt::format("card writes {:x} 5\ndisk reads {:x} 2\n writes {:x} 5\n", kWord - 1, kWord + 1, kWord));
+  CHECK(bytes == std::vector<uint8_t>{2, 3, 3, 4, 5});
+  CHECK(rig.get<uint32_t>(kWord + 1) == 0x05030302 + 0x01);
+}
+
 TEST_CASE("Frames that the CPU pushes and accessed bits that it sets are seen") {
   CodeRig rig(Mode::paged32);
   // int 30h pushes a frame of 12 bytes below kStack - 4; then a store through a page that was not touched yet.
