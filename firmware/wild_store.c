@@ -1,7 +1,7 @@
-// A planted bug, for debugging backwards. A small bank moves money between accounts and keeps statistics of the amounts;
-// one amount in many thousands is larger than the statistics have room for, and its count lands in an account that
-// nobody uses. Only an audit long afterwards finds the account wrong, when nothing is left that tells who it was. The
-// guest passes if the audit finds exactly that.
+// A planted bug, for debugging backwards. A small bank moves money between accounts and keeps statistics of the
+// amounts; one amount in many thousands is larger than the statistics have room for, and its count lands in an account
+// that nobody uses. Only an audit long afterwards finds the account wrong, when nothing is left that tells who it was.
+// The guest passes if the audit finds exactly that.
 #include "runtime.h"
 
 enum { kAccounts = 16, kReserve = 5, kClasses = 24, kTransfers = 60000, kOpening = 1000000 };

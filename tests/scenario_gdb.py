@@ -14,6 +14,7 @@ import tempfile
 from gdb_session import COMMAND, Debugged, record, wait_until
 
 FIRMWARE = os.environ['UNDERSTUDY_FIRMWARE']
+SOURCES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'firmware')
 PASSED = 33  # exit code of a guest that is content
 
 
@@ -109,11 +110,52 @@ equal(number('*(int*){ticks}'), 5, 'the value behind the last')
 equal([count for count, _ in hits('reverse-continue', 5)], [count - 1 for count, _ in forward[::-1]], 'the same, backwards')
 equal(number('*(int*){ticks}'), 0, 'the value in front of the first')
 do('delete')
+for kind in ('rwatch', 'awatch'):
+    seek(20000)
+    gdb.execute(f'{{kind}} *(int*){ticks}')
+    forward = hits('continue', 5)
+    equal(len(forward), 5, kind)
+    equal([count for count, _ in hits('reverse-continue', 5)], [count - 1 for count, _ in forward[::-1]], kind + ', backwards')
+    do('delete')
+seek(20000)
+monitor('watch-physical {ticks} 4 access')
+do('continue')
+accessed = icount()
+do('reverse-stepi')
+equal(icount(), accessed - 1, 'one step')
+do('continue')
+equal(icount(), accessed, 'the same access')
+monitor('unwatch-physical')
 check(not go('reverse-continue'), 'nothing more in the past')
 equal(icount(), 0, 'the beginning')
 check(not go('continue'), 'nothing more in the future')
 check(icount() > 20000, 'the end')
 ''')
+
+
+def wild_store():
+    """The guest's README session: three commands from the symptom to the store."""
+    record('wild_store', '--unpaced', guest('wild_store'), code=PASSED)
+    with Debugged('wild_store', '--symbols', guest('wild_store')) as debugged:
+        debugged.gdb(f'''
+monitor('seek output audit: account')
+account = number('&bank.accounts[5].balance')
+culprit = monitor(f'last-write {{account}}')
+check('in count_amount' in culprit and 'wild_store.c:' in culprit, culprit)
+source = open('{SOURCES}/wild_store.c').read().splitlines()
+line = int(culprit.partition('wild_store.c:')[2].split()[0])
+check('the bug' in source[line - 1], f'line {{line}}')
+count = int(culprit.partition('instruction ')[2].partition(',')[0])
+# gdb's own way there.
+gdb.execute(f'watch *(int*){{account}}')
+check(go('reverse-continue'), 'a store')
+equal(icount(), count, 'the same store')
+equal(number('bank.accounts[5].balance'), 1000000, 'the balance in front of it')
+do('delete')
+seek(count)
+do('stepi')
+equal(number('bank.accounts[5].balance'), 1000001, 'the balance behind it')
+''', guest('wild_store'))
 
 
 MONITOR = [
@@ -286,7 +328,7 @@ def main():
         return 77
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
-        for test in (there_and_back, breakpoints_and_watchpoints, monitor_commands, clients, interrupts, black_box,
+        for test in (there_and_back, breakpoints_and_watchpoints, wild_store, monitor_commands, clients, interrupts, black_box,
                      live, bad_usage):
             test()
             print(f'{test.__name__}: ok', flush=True)

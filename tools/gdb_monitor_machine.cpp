@@ -40,12 +40,18 @@ std::string checkpoints_text(DebugState& state) {
                       statistics.snapshots.size(), static_cast<double>(statistics.bytes) / kMib,
                       static_cast<double>(statistics.budget_bytes) / kMib, statistics.taken, statistics.dropped,
                       statistics.restored);
+  if (statistics.widest_gap > statistics.wanted_gap && statistics.dropped != 0)
+    text += fmt::format(
+        "  going back may run {} instructions again, as the budget allows no more snapshots: --snapshot-budget\n",
+        statistics.widest_gap);
   constexpr size_t kMost = 40;
   const size_t skip = statistics.snapshots.size() > kMost ? statistics.snapshots.size() - kMost : 0;
   if (skip != 0) text += fmt::format("  {} earlier ones\n", skip);
   for (size_t i = skip; i < statistics.snapshots.size(); ++i)
     text += fmt::format("  instruction {}\n", mark_text(statistics.snapshots[i]));
-  return text + fmt::format("snapshots in the recording: {}\n", statistics.recorded.size());
+  text += fmt::format("snapshots in the recording: {}\n", statistics.recorded.size());
+  for (const std::string& why : statistics.unusable) text += fmt::format("  not used: {}\n", why);
+  return text;
 }
 
 std::string devices_text(emu::Machine& machine) {

@@ -56,12 +56,12 @@ std::string bytes_text(const std::vector<uint8_t>& bytes) {
   return bytes.size() > kMost ? text + " ..." : text;
 }
 
-// The machine goes there to have its instruction looked at, and comes back. (A device that moves data in that step is
-// not told from the instruction.)
+// The machine goes there to have its instruction looked at, and comes back.
 std::string write_text(DebugState& state, Timeline& timeline, const FoundWrite& found) {
   const Mark present = timeline.mark();
   std::string text;
-  if (timeline.seek(found.before).why == Stop::limit) text = place_text(state);
+  if (found.access.who != emu::AccessWatch::Who::instruction) text = accessor_text(found.access) + ", at ";
+  if (timeline.seek(found.before).why == Stop::limit) text += place_text(state);
   text += fmt::format("  {} -> {}", bytes_text(found.access.before), bytes_text(found.access.after));
   text += fmt::format("\n`monitor seek {}` goes in front of it.\n", mark_text(found.before));
   timeline.seek(present);
@@ -104,17 +104,28 @@ void watch_physical(DebugState& state, MonitorArguments& arguments, GdbUser& use
   const uint64_t address = arguments.number("a physical address");
   Watchpoint watch;
   watch.address = address;
-  watch.length = arguments.empty() ? 1 : arguments.number("a length in bytes");
   watch.physical = true;
+  std::string_view kind = arguments.word();
+  if (const auto length = parse_number(kind)) {
+    watch.length = *length;
+    kind = arguments.word();
+  }
   arguments.done();
+  if (!kind.empty() && kind != "write" && kind != "read" && kind != "access")
+    throw GdbRefusal(fmt::format("`{}`: want a length in bytes, and write, read or access", one_line(kind)));
+  watch.reads = kind == "read" || kind == "access";
+  watch.writes = kind != "read";
   if (watch.length == 0 || watch.length > kMostWatched)
     throw GdbRefusal(fmt::format("a length of {} bytes: want 1 to {}", watch.length, kMostWatched));
   if (state.physical_watches.size() >= kMost) throw GdbRefusal("there are enough physical watchpoints");
   state.physical_watches.push_back(watch);
   user.say(
-      fmt::format("Watching physical {:#x}, {} bytes: `continue` and `reverse-continue` stop at changes through "
-                  "any mapping and by devices; `monitor unwatch-physical` ends it\n",
-                  watch.address, watch.length));
+      fmt::format("Watching physical {:#x}, {} bytes: `continue` and `reverse-continue` stop at {} through any mapping "
+                  "and by devices; `monitor unwatch-physical` ends it\n",
+                  watch.address, watch.length,
+                  !watch.reads   ? "writes"
+                  : watch.writes ? "accesses"
+                                 : "reads"));
 }
 
 void unwatch_physical(DebugState& state, MonitorArguments& arguments, GdbUser& user) {

@@ -42,57 +42,56 @@ std::string mark_text(const Mark& mark) {
   return mark.deliveries == 0 ? fmt::format("{}", mark.icount) : fmt::format("{}.{}", mark.icount, mark.deliveries);
 }
 
+std::string accessor_text(const MemoryAccess& access) {
+  switch (access.who) {
+    case emu::AccessWatch::Who::device:
+      return fmt::format("By a device: {}", access.device.empty() ? "one without a name" : access.device);
+    case emu::AccessWatch::Who::cpu:
+      return "By the CPU itself: a frame, a descriptor or a table's entry";
+    case emu::AccessWatch::Who::instruction:
+      break;
+  }
+  return "By an instruction";
+}
+
 void GdbReplayTarget::about_to_write() {
   throw GdbRefusal(
       "this is a replay: what is recorded has happened. `understudy resume DIR --at INSTRUCTION` goes on live from any "
       "point (`monitor when` tells this one)");
 }
 
-void GdbReplayTarget::insert(const GdbBreakpoint& breakpoint) {
-  if (breakpoint.kind == GdbBreakpoint::Kind::read || breakpoint.kind == GdbBreakpoint::Kind::access)
-    throw GdbRefusal("reads cannot be watched in a replay; writes can (`watch`)");
-  GdbMachineTarget::insert(breakpoint);
-}
-
-bool GdbReplayTarget::watches() const {
-  return !physical_watches_.empty() ||
-         std::any_of(breakpoints().begin(), breakpoints().end(),
-                     [](const GdbBreakpoint& breakpoint) { return breakpoint.is_watchpoint(); });
-}
-
 // Those that the debugger set have their index as the number, the others follow.
-Condition GdbReplayTarget::condition(bool with_breakpoints) const {
-  Condition condition;
+std::vector<Watchpoint> GdbReplayTarget::watchpoints() const {
+  std::vector<Watchpoint> all;
   for (size_t i = 0; i < breakpoints().size(); ++i) {
     const GdbBreakpoint& breakpoint = breakpoints()[i];
-    const int id = static_cast<int>(i);
-    if (breakpoint.is_watchpoint())
-      condition.watchpoints.push_back({breakpoint.address, breakpoint.length, false, id});
-    else if (with_breakpoints)
-      condition.breakpoints.push_back({breakpoint.address, id});
+    if (!breakpoint.is_watchpoint()) continue;
+    Watchpoint& watch = all.emplace_back();
+    watch.address = breakpoint.address;
+    watch.length = breakpoint.length;
+    watch.id = static_cast<int>(i);
+    watch.reads = breakpoint.kind != GdbBreakpoint::Kind::write;
+    watch.writes = breakpoint.kind != GdbBreakpoint::Kind::read;
   }
   for (size_t i = 0; i < physical_watches_.size(); ++i) {
-    condition.watchpoints.push_back(physical_watches_[i]);
-    condition.watchpoints.back().id = static_cast<int>(breakpoints().size() + i);
+    all.push_back(physical_watches_[i]);
+    all.back().id = static_cast<int>(breakpoints().size() + i);
   }
+  return all;
+}
+
+Condition GdbReplayTarget::condition() const {
+  Condition condition;
+  for (size_t i = 0; i < breakpoints().size(); ++i)
+    if (!breakpoints()[i].is_watchpoint())
+      condition.breakpoints.push_back({breakpoints()[i].address, static_cast<int>(i)});
+  condition.watchpoints = watchpoints();
   return condition;
 }
 
 // A step that touches a watchpoint says so, as a CPU's debug registers would.
 Stop GdbReplayTarget::step(bool backward) {
-  const Mark begin = timeline_.mark();
-  const Stop stepped = backward ? timeline_.reverse_step() : timeline_.step();
-  if (stepped.why != Stop::limit || !watches()) return stepped;
-  const Mark end = timeline_.mark(), later = std::max(begin, end), earlier = std::min(begin, end);
-  if (Stop moved = timeline_.seek(later); moved.why != Stop::limit) return moved;
-  Condition touched = condition(false);
-  touched.until_icount = earlier.icount;
-  Stop hit = timeline_.run_until(touched, Direction::backward);
-  const bool is_hit = hit.why == Stop::watchpoint && hit.at == earlier;
-  if (hit.why == Stop::interrupted || hit.why == Stop::diverged) return hit;
-  if (Stop moved = timeline_.seek(end); moved.why != Stop::limit) return moved;
-  hit.at = end;
-  return is_hit ? hit : stepped;
+  return backward ? timeline_.reverse_step(1, watchpoints()) : timeline_.step(1, watchpoints());
 }
 
 GdbStop GdbReplayTarget::step_through(const GdbResume& range, GdbUser& user) {
@@ -100,8 +99,7 @@ GdbStop GdbReplayTarget::step_through(const GdbResume& range, GdbUser& user) {
   GdbStop stop;
   for (unsigned steps = 1;; ++steps) {
     const Stop stepped = step(false);
-    // With watchpoints each step is dear, and the debugger asks again.
-    if (stepped.why != Stop::limit || watches()) return report(stepped, user);
+    if (stepped.why != Stop::limit) return report(stepped, user);
     if (is_at_breakpoint(breakpoints(), pc(), stop.hit)) {
       stop.why = GdbStop::Why::breakpoint;
       return stop;
@@ -133,6 +131,7 @@ GdbStop GdbReplayTarget::report(const Stop& stop, GdbUser& user) const {
         user.say(fmt::format("Physical watchpoint: {:#x}, {} byte{}\n", watch.address, watch.length,
                              watch.length == 1 ? "" : "s"));
       }
+      if (stop.access.who != emu::AccessWatch::Who::instruction) user.say(accessor_text(stop.access) + "\n");
       break;
     case Stop::begin:
       out.why = GdbStop::Why::log_begin;
@@ -160,7 +159,7 @@ GdbStop GdbReplayTarget::resume(const GdbResume& how, GdbUser& user) {
     case GdbResume::Kind::run:
       break;
   }
-  return report(timeline_.run_until(condition(true), how.backward ? Direction::backward : Direction::forward), user);
+  return report(timeline_.run_until(condition(), how.backward ? Direction::backward : Direction::forward), user);
 }
 
 }  // namespace understudy::tools

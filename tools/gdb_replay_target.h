@@ -24,6 +24,8 @@ class ShownProgress {
 
 // `1234`, or `1234.1` behind the first delivery there.
 std::string mark_text(const Mark& mark);
+// Who it was, in a few words.
+std::string accessor_text(const MemoryAccess& access);
 
 class GdbReplayTarget : public GdbMachineTarget {
  public:
@@ -31,13 +33,12 @@ class GdbReplayTarget : public GdbMachineTarget {
   GdbReplayTarget(Timeline& timeline, const std::vector<Watchpoint>& physical_watches)
       : GdbMachineTarget(timeline.machine()), timeline_(timeline), physical_watches_(physical_watches) {}
 
-  void insert(const GdbBreakpoint& breakpoint) override;
   GdbStop resume(const GdbResume& how, GdbUser& user) override;
 
  private:
   void about_to_write() override;
-  Condition condition(bool with_breakpoints) const;
-  bool watches() const;
+  Condition condition() const;
+  std::vector<Watchpoint> watchpoints() const;
   Stop step(bool backward);
   GdbStop step_through(const GdbResume& range, GdbUser& user);
   GdbStop report(const Stop& stop, GdbUser& user) const;

@@ -3,46 +3,67 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <stdexcept>
 #include <utility>
 
 namespace understudy::tools {
 
 namespace {
 
+// How long a user who wants it to end waits.
 constexpr uint64_t kChunk = 2'000'000;
-constexpr uint64_t kSnapshotEvery = 20'000'000;
+// To read a snapshot from the disk takes about as long as replaying this many instructions.
+constexpr uint64_t kRecordedCosts = 50'000'000;
 
-// Of a watched range, as far as it is mapped.
-std::vector<uint8_t> bytes_of(emu::Machine& machine, uint64_t address, uint64_t length, bool physical) {
-  std::vector<uint8_t> bytes(length);
-  if (!physical) {
-    bytes.resize(machine.cpu().mmu().peek(address, bytes));
-    return bytes;
+// The point `n` steps in front of `present`, given all deliveries between it and `from`; nothing if `from` is less far
+// back than that.
+std::optional<Mark> steps_back(const std::vector<Mark>& deliveries, const Mark& from, const Mark& present, uint64_t n) {
+  n -= present.deliveries;
+  uint64_t count = present.icount;  // `n` steps back from (count, 0)
+  for (auto last = deliveries.rbegin(); last != deliveries.rend(); ++last) {
+    if (last->icount >= count) continue;  // an earlier one at a count that is behind us
+    const uint64_t steps = count - last->icount;
+    if (n < steps) return Mark{count - n, 0};
+    n -= steps;
+    if (n <= last->deliveries) return Mark{last->icount, last->deliveries - n};
+    n -= last->deliveries;
+    count = last->icount;
   }
-  machine.memory().get(address, bytes);
-  return bytes;
+  if (n > count - from.icount) return std::nullopt;
+  return Mark{count - n, 0};
 }
 
 }  // namespace
 
 Timeline::Timeline(const std::string& directory, const TimelineOptions& options)
-    : session_(directory), options_(options) {
-  machine().cpu().on_delivery([this](const emu::Cpu::Delivered&) {
-    const uint64_t icount = machine().icount();
-    seen_ = {icount, seen_.icount == icount ? seen_.deliveries + 1 : 1};
-    if (wanted_ && seen_ >= *wanted_) machine().ask_to_stop();
-  });
+    : session_(directory), line_(session_, options) {
+  machine().cpu().on_delivery([this](const emu::Cpu::Delivered&) { told_of_delivery(); });
+  machine().cpu().on_breakpoint([this](uint64_t) { told_of_breakpoint(); });
   session_.on_applied([this](const ftlog::LogEntry& entry) {
+    if (!std::holds_alternative<ftlog::Reset>(entry.payload)) return;
     // What the CPU entered before it shut down is no point of its own.
-    if (std::holds_alternative<ftlog::Reset>(entry.payload)) seen_ = {entry.icount, 0};
+    seen_ = {entry.icount, 0};
+    if (deliveries_ != nullptr)
+      std::erase_if(*deliveries_, [&](const Mark& mark) { return mark.icount == entry.icount; });
   });
   seen_ = {machine().icount(), 0};
   session_.run_to(machine().icount());
   first_ = at_ = here();
-  snapshot_here();
+  line_.take(at_, at_);
 }
 
-Timeline::~Timeline() { machine().cpu().on_delivery({}); }
+Timeline::~Timeline() {
+  emu::Cpu& cpu = machine().cpu();
+  cpu.on_delivery({});
+  cpu.on_breakpoint({});
+}
+
+void Timeline::told_of_delivery() {
+  const uint64_t icount = machine().icount();
+  seen_ = {icount, seen_.icount == icount ? seen_.deliveries + 1 : 1};
+  if (deliveries_ != nullptr) deliveries_->push_back(seen_);
+  if (wanted_ && seen_ >= *wanted_) machine().ask_to_stop();
+}
 
 Mark Timeline::here() {
   const uint64_t icount = machine().icount();
@@ -61,27 +82,16 @@ bool Timeline::may_go_on(double fraction) {
   return !interrupted_;
 }
 
-void Timeline::snapshot_here() {
-  if (snapshots_.contains(at_)) return;
-  ++taken_;
-  snapshots_.emplace(at_, session_.mark());
-  keep_budget();
-}
-
-// Drops where what is left leaves the smallest gap.
-void Timeline::keep_budget() {
-  while (session_.mark_bytes() > options_.snapshot_budget_bytes && snapshots_.size() > 2) {
-    auto drop = std::next(snapshots_.begin());
-    const auto gap = [](auto at) { return std::next(at)->first.icount - std::prev(at)->first.icount; };
-    for (auto at = drop; std::next(at) != snapshots_.end(); ++at)
-      if (gap(at) < gap(drop)) drop = at;
-    snapshots_.erase(drop);
-    ++dropped_;
-  }
-}
-
 std::optional<Stop> Timeline::replay(uint64_t icount) {
-  const backup::ReplayStop why = session_.run_to(icount);
+  backup::ReplayStop why = session_.run_to(icount);
+  if (why == backup::ReplayStop::asked) {
+    // Stopped by something else than a count: what the log has for this one may be still to come.
+    wanted_.reset();
+    const std::optional<Search> search = std::exchange(search_, std::nullopt);
+    do why = session_.run_to(machine().icount());
+    while (why == backup::ReplayStop::asked);
+    search_ = search;
+  }
   at_ = here();
   if (why == backup::ReplayStop::diverged) {
     Stop diverged = stop(Stop::diverged);
@@ -93,13 +103,22 @@ std::optional<Stop> Timeline::replay(uint64_t icount) {
   return std::nullopt;
 }
 
-std::optional<Stop> Timeline::run_to(const Mark& to) {
+// With `dense`, snapshots lie ever denser towards `to`, to go back from there.
+std::optional<Stop> Timeline::run_to(const Mark& to, bool dense) {
   const uint64_t begin = at_.icount, length = std::max<uint64_t>(to.icount - begin, 1);
+  std::vector<uint64_t> places;
+  if (dense) places = line_.places(at_, to);
+  size_t next = 0;
   while (at_.icount < to.icount) {
     if (!may_go_on(static_cast<double>(at_.icount - begin) / static_cast<double>(length)))
       return stop(Stop::interrupted);
-    if (at_.icount - std::prev(snapshots_.upper_bound(at_))->first.icount >= kSnapshotEvery) snapshot_here();
-    if (auto stopped = replay(std::min(to.icount, at_.icount + kChunk))) return stopped;
+    const uint64_t place = !dense ? line_.next_place(at_) : next < places.size() ? places[next] : ~0ull;
+    if (at_.icount >= place) {
+      line_.take(at_, to);
+      ++next;
+      continue;
+    }
+    if (auto stopped = replay(std::min({to.icount, place, at_.icount + kChunk}))) return stopped;
   }
   if (at_ >= to) return std::nullopt;
   wanted_ = to;
@@ -108,14 +127,47 @@ std::optional<Stop> Timeline::run_to(const Mark& to) {
   return stopped;
 }
 
-std::optional<Stop> Timeline::go_to(const Mark& to) {
-  const auto found = std::prev(snapshots_.upper_bound(to));
-  if (to < at_ || found->first > at_) {
-    session_.go_back(found->second);
+void Timeline::go_back(const Mark& to, const ReplaySession::Mark& snapshot) {
+  session_.go_back(snapshot);
+  ++restored_;
+  seen_ = at_ = to;
+}
+
+// Goes to a snapshot beside the log, if that is worth it compared with the point that is nearest otherwise.
+bool Timeline::enter_recorded(const Mark& nearest, const Mark& to) {
+  const std::vector<uint64_t> recorded = session_.recorded_snapshots();
+  auto at = std::upper_bound(recorded.begin(), recorded.end(), to.icount);
+  while (at != recorded.begin()) {
+    --at;
+    if (*at < nearest.icount || *at - nearest.icount < kRecordedCosts) return false;
+    if (std::find(unusable_recorded_.begin(), unusable_recorded_.end(), *at) != unusable_recorded_.end()) continue;
+    try {
+      session_.go_to_recorded(*at);
+    } catch (const std::runtime_error& error) {
+      unusable_recorded_.push_back(*at);
+      unusable_.push_back(error.what());
+      const SnapshotLine::Snapshot back = line_.at_or_before(to);
+      go_back(back.at, *back.state);
+      continue;
+    }
+    seen_ = at_ = {*at, 0};
     ++restored_;
-    seen_ = at_ = found->first;
+    return true;
   }
-  return run_to(to);
+  return false;
+}
+
+std::optional<Stop> Timeline::go_to(const Mark& to, bool dense) {
+  const SnapshotLine::Snapshot found = line_.at_or_before(to);
+  const bool stays = at_ <= to && at_ >= found.at;
+  if (enter_recorded(stays ? at_ : found.at, to)) {
+    // What the log has for this count behind the snapshot.
+    if (auto stopped = replay(at_.icount)) return stopped;
+    line_.take(at_, to);
+  } else if (!stays) {
+    go_back(found.at, *found.state);
+  }
+  return run_to(to, dense);
 }
 
 Stop Timeline::seek(const Mark& to) {
@@ -131,158 +183,76 @@ std::optional<Stop> Timeline::step_once() {
   return stopped;
 }
 
-Stop Timeline::step(uint64_t n) {
-  interrupted_ = false;
-  for (; n > 0; --n)
-    if (auto stopped = step_once()) return *stopped;
-  return stop(Stop::limit);
-}
-
-std::vector<Mark> Timeline::marks_between(const Mark& from, const Mark& to) {
-  std::vector<Mark> marks;
-  if (go_to(from)) return marks;
-  while (at_ < to) {
-    marks.push_back(at_);
-    if (step_once()) break;
+// Goes `n` steps back from `present`, or to the first point if there are not so many.
+Stop Timeline::go_back_steps(const Mark& present, uint64_t n) {
+  if (present.deliveries >= n) {
+    if (auto stopped = go_to({present.icount, present.deliveries - n})) return *stopped;
+    return stop(Stop::limit);
   }
-  return marks;
+  // As many counts back there are at least as many points. How many there are is seen on the way to `present`.
+  const Mark from = std::max(first_, Mark{present.icount - std::min(n, present.icount), 0});
+  if (auto stopped = go_to(from)) return *stopped;
+  const ReplaySession::Mark snapshot = session_.mark();
+  std::vector<Mark> deliveries;
+  deliveries_ = &deliveries;
+  auto stopped = run_to(present, false);
+  deliveries_ = nullptr;
+  if (stopped) return *stopped;
+  const std::optional<Mark> to = steps_back(deliveries, from, present, n);
+  go_back(from, snapshot);
+  if ((stopped = run_to(to.value_or(first_), true))) return *stopped;
+  return stop(to ? Stop::limit : Stop::begin);
 }
 
-Stop Timeline::reverse_step(uint64_t n) {
-  interrupted_ = false;
-  const Mark present = at_;
-  // As many counts back there are at least as many points.
-  Mark from = std::max(first_, Mark{present.icount - std::min(n, present.icount), 0});
-  const std::vector<Mark> marks = marks_between(from, present);
-  const Mark to = marks.size() >= n ? marks[marks.size() - n] : first_;
-  if (auto stopped = go_to(to)) return *stopped;
-  return stop(marks.size() >= n ? Stop::limit : Stop::begin);
-}
-
-std::optional<Stop> Timeline::hit(const Condition& condition) {
-  const emu::Cpu& cpu = std::as_const(machine().cpu());
-  if (!cpu.about_to_execute()) return std::nullopt;
-  for (const Breakpoint& breakpoint : condition.breakpoints) {
-    if (breakpoint.address != cpu.linear_pc()) continue;
-    Stop found = stop(Stop::breakpoint);
-    found.id = breakpoint.id;
-    return found;
-  }
-  return std::nullopt;
-}
-
-std::optional<Stop> Timeline::step_watched(const Condition& condition) {
-  std::vector<std::vector<uint8_t>> before;
-  for (const Watchpoint& w : condition.watchpoints)
-    before.push_back(bytes_of(machine(), w.address, w.length, w.physical));
-  if (auto stopped = step_once()) return stopped;
-  for (size_t i = 0; i < before.size(); ++i) {
-    const Watchpoint& w = condition.watchpoints[i];
-    std::vector<uint8_t> after = bytes_of(machine(), w.address, w.length, w.physical);
-    if (after == before[i]) continue;
-    Stop found = stop(Stop::watchpoint);
-    found.id = w.id;
-    found.access.before = before[i];
-    found.access.after = std::move(after);
-    return found;
-  }
-  return std::nullopt;
-}
-
-Stop Timeline::run_until(const Condition& condition, Direction direction) {
-  interrupted_ = false;
-  if (direction == Direction::backward) return run_backward(condition);
-  const Mark end{condition.until_icount.value_or(~0ull), 0};
-  while (at_ < end) {
-    if (at_.icount % 4096 == 0 && !may_go_on(0)) return stop(Stop::interrupted);
-    if (auto found = step_watched(condition)) return *found;
-    if (auto found = hit(condition)) return *found;
-  }
-  return stop(Stop::limit);
-}
-
-Stop Timeline::run_backward(const Condition& condition) {
-  const Mark present = at_;
-  const Mark begin = std::max(first_, Mark{condition.until_icount.value_or(0), 0});
-  Mark end = present;
-  while (begin < end) {
-    const Mark from = std::max(begin, std::prev(snapshots_.lower_bound(end))->first);
-    std::optional<Stop> last;
-    if (auto stopped = go_to(from)) return *stopped;
-    while (at_ < end) {
-      if (at_.icount % 4096 == 0 && !may_go_on(0)) {
-        interrupted_ = false;
-        go_to(present);
-        interrupted_ = true;
-        return stop(Stop::interrupted);
-      }
-      const Mark at = at_;
-      if (auto found = hit(condition)) last = found;
-      auto found = step_watched(condition);
-      if (found && found->why != Stop::watchpoint) return *found;
-      if (!found) continue;
-      last = found;
-      last->at = at;
-    }
-    if (last) {
-      go_to(last->at);
-      return *last;
-    }
-    end = from;
-  }
-  go_to(begin);
-  return stop(begin == first_ ? Stop::begin : Stop::limit);
-}
-
-std::optional<FoundWrite> Timeline::find_write(uint64_t address, uint64_t length, bool physical, const Mark& from,
-                                               Direction direction) {
-  const Mark present = at_;
-  Condition condition;
-  condition.watchpoints.push_back({address, length, physical, 0});
-  std::optional<FoundWrite> found;
-  interrupted_ = false;
-  if (!go_to(from)) {
-    const Stop hit = run_until(condition, direction);
-    if (hit.why == Stop::watchpoint) {
-      found = FoundWrite{hit.at, hit.at, hit.access};
-      if (direction == Direction::backward) {
-        step_once();
-        found->after = at_;
-      } else {
-        reverse_step(1);
-        found->before = at_;
-      }
-    }
-  }
-  const bool was_interrupted = std::exchange(interrupted_, false);
+// A machine that was to go backwards and did not get there stays where it was.
+Stop Timeline::back_to(const Mark& present, Stop stop) {
+  const auto progress = std::exchange(progress_, {});
+  const bool interrupted = std::exchange(interrupted_, false);
   go_to(present);
-  interrupted_ = was_interrupted;
-  return found;
+  progress_ = progress;
+  interrupted_ = interrupted;
+  stop.at = at_;
+  return stop;
 }
 
-std::optional<FoundWrite> Timeline::last_write(uint64_t address, uint64_t length, bool physical, const Mark& before) {
-  return find_write(address, length, physical, before, Direction::backward);
-}
-
-std::optional<FoundWrite> Timeline::next_write(uint64_t address, uint64_t length, bool physical, const Mark& after) {
-  return find_write(address, length, physical, after, Direction::forward);
+Stop Timeline::reverse_step(uint64_t n, const std::vector<Watchpoint>& watchpoints) {
+  interrupted_ = false;
+  const Mark present = at_;
+  if (n == 0) return stop(Stop::limit);
+  const Stop stopped = go_back_steps(present, n);
+  if (stopped.why == Stop::interrupted) return back_to(present, stopped);
+  if (stopped.why != Stop::limit || watchpoints.empty()) return stopped;
+  const Mark to = at_;
+  const ReplaySession::Mark snapshot = session_.mark();
+  const std::optional<FoundStep> found = step_watching(watchpoints);
+  go_back(to, snapshot);
+  if (!found) return stopped;
+  Stop hit = found->stop;
+  hit.at = at_;
+  return hit;
 }
 
 SnapshotStatistics Timeline::snapshots() const {
   SnapshotStatistics statistics;
-  for (const auto& [at, snapshot] : snapshots_) statistics.snapshots.push_back(at);
+  statistics.snapshots = line_.marks();
   statistics.bytes = session_.mark_bytes();
-  statistics.dropped = dropped_;
-  statistics.budget_bytes = options_.snapshot_budget_bytes;
+  statistics.taken = line_.taken();
+  statistics.dropped = line_.dropped();
+  statistics.budget_bytes = line_.options().budget_bytes;
+  statistics.widest_gap = line_.widest_gap();
+  statistics.wanted_gap = line_.options().widest;
   statistics.restored = restored_;
-  statistics.taken = taken_;
   statistics.recorded = session_.recorded_snapshots();
+  statistics.unusable = unusable_;
   return statistics;
 }
 
 int Timeline::branch_to(const RunOptions& live, const RecordOptions& record) {
-  machine().cpu().on_delivery({});
-  snapshots_.clear();
+  emu::Cpu& cpu = machine().cpu();
+  cpu.on_delivery({});
+  cpu.on_breakpoint({});
+  cpu.set_breakpoints({});
+  line_.clear();
   return resume_live(session_, live, record);
 }
 

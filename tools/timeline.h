@@ -1,33 +1,25 @@
 // A recording as a line on which a machine can be put anywhere, forwards and backwards. A point on it is a Mark; going
 // back means going to a snapshot before the point and replaying from there, so everything is written in terms of marks
 // and of what the replay shows on the way. The guest notices nothing, and the same mark is always the same state.
+//
+// Hits of breakpoints and watchpoints are looked for at the speed of a replay: the CPU tells of them while it runs, to
+// within a block of instructions; that block is then run again step by step. Backwards, the stretch between two
+// snapshots is run once, forwards, and the last hit in it counts.
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "tools/cmd_resume.h"
+#include "tools/mark.h"
 #include "tools/replay_session.h"
+#include "tools/snapshot_line.h"
 
 namespace understudy::tools {
-
-// A point between two steps of the machine. At one instruction count there is first the point (icount, 0): the last
-// instruction has retired, all that the log has for this count was applied, and no interrupt has been taken. If an
-// interrupt is then taken, or the next instruction faults, the CPU enters a handler without retiring anything: that is
-// the point (icount, 1), with RIP at the handler; if the handler's first instruction faults too, (icount, 2); and so
-// on. INT and traps are the end of their instructions, each iteration of a REP is an instruction, a halted CPU waits at
-// one point until the interrupt that wakes it, and a reset of the board belongs to the point at whose count it happens.
-struct Mark {
-  uint64_t icount = 0;
-  uint64_t deliveries = 0;
-  auto operator<=>(const Mark&) const = default;
-};
 
 // Hit at each point from which the CPU is about to execute the instruction at this linear address (of a REP: each
 // iteration). A CPU that is halted or is about to take an interrupt is not.
@@ -36,13 +28,15 @@ struct Breakpoint {
   int id = 0;
 };
 
-// Hit by each step over which one of the bytes changes, whoever changed it. A linear address is looked up in the
-// address space that is current before the step, and after it.
+// Hit by each step that accesses one of the bytes, be it with the value that is there already. A linear address is
+// meant as the CPU's accesses name it, in whatever address space; a physical one whoever uses it: instructions through
+// any mapping, the CPU itself (frames, accessed bits), devices. What emu::AccessWatch does not hear of is no hit.
 struct Watchpoint {
   uint64_t address = 0;
   uint64_t length = 1;
   bool physical = false;
   int id = 0;
+  bool reads = false, writes = true;
 };
 
 struct Condition {
@@ -54,9 +48,11 @@ struct Condition {
 
 enum class Direction : uint8_t { forward, backward };
 
-// What a watchpoint saw of its bytes.
+// How a watchpoint's bytes were accessed, and what they were around the step that did it.
 struct MemoryAccess {
   std::vector<uint8_t> before, after;
+  emu::AccessWatch::Who who = emu::AccessWatch::Who::instruction;
+  std::string device;  // its name, if a device did it
 };
 
 struct Stop {
@@ -82,15 +78,15 @@ struct FoundWrite {
   MemoryAccess access;
 };
 
-struct TimelineOptions {
-  uint64_t snapshot_budget_bytes = 1ull << 30;  // the first snapshot and the last stay, whatever they take
-};
+using TimelineOptions = SnapshotLine::Options;
 
 struct SnapshotStatistics {
-  std::vector<Mark> snapshots;     // in memory, ascending
-  std::vector<uint64_t> recorded;  // icounts of those beside the log
+  std::vector<Mark> snapshots;        // in memory, ascending
+  std::vector<uint64_t> recorded;     // icounts of those beside the log
+  std::vector<std::string> unusable;  // why some of those beside the log could not be used
   uint64_t bytes = 0, budget_bytes = 0;
   uint64_t restored = 0, taken = 0, dropped = 0;  // so far
+  uint64_t widest_gap = 0, wanted_gap = 0;        // between two in memory, in instructions
 };
 
 class Timeline {
@@ -114,9 +110,10 @@ class Timeline {
   // All of these leave the machine at a mark, whatever happens. A seek beyond either end goes to the end.
   Stop seek(uint64_t icount) { return seek(Mark{icount, 0}); }
   Stop seek(const Mark& to);
-  // From mark to mark.
-  Stop step(uint64_t n = 1);
-  Stop reverse_step(uint64_t n = 1);
+  // From mark to mark. A step that hits one of the watchpoints is the last one, and says so.
+  Stop step(uint64_t n = 1, const std::vector<Watchpoint>& watchpoints = {});
+  // The watchpoints are those of the last step that is undone.
+  Stop reverse_step(uint64_t n = 1, const std::vector<Watchpoint>& watchpoints = {});
   // The next hit behind the present point, or the last one in front of it. What the present point itself hits does not
   // count; backwards, a step that ends at the present point does.
   Stop run_until(const Condition& condition, Direction direction);
@@ -137,30 +134,66 @@ class Timeline {
   int branch_to(const RunOptions& live, const RecordOptions& record);
 
  private:
+  class Armed;
+  // What a run was told of: the hit of a breakpoint at a point, or an access by one of the instructions first..last.
+  struct Told {
+    bool access = false;
+    uint64_t first = 0, last = 0;
+    Mark at;
+  };
+  // What a run is to look for. A hit at `begin` does not count where the run is to stop at the first.
+  struct Search {
+    bool stops_at_first = false;
+    Mark begin;
+    std::optional<Told> last;
+  };
+  // The first of the watchpoints that the present step has touched.
+  struct Touched {
+    size_t index;
+    emu::AccessWatch::Who who;
+    std::string device;
+  };
+  struct FoundStep {
+    Mark before, after;
+    Stop stop;
+  };
+
   Mark here();
   Stop stop(Stop::Why why) const;
   bool may_go_on(double fraction);
-  void snapshot_here();
-  void keep_budget();
+  void told_of_delivery();
+  void told_of_breakpoint();
+  void told_of_access(const emu::AccessWatch::Touch& touch);
   // These say what came in between.
   std::optional<Stop> replay(uint64_t icount);
-  std::optional<Stop> run_to(const Mark& to);
-  std::optional<Stop> go_to(const Mark& to);
+  std::optional<Stop> run_to(const Mark& to, bool dense);
+  std::optional<Stop> go_to(const Mark& to, bool dense = true);
   std::optional<Stop> step_once();
-  std::optional<Stop> step_watched(const Condition& condition);
+  void go_back(const Mark& to, const ReplaySession::Mark& snapshot);
+  bool enter_recorded(const Mark& nearest, const Mark& to);
+  Stop go_back_steps(const Mark& present, uint64_t n);
+  Stop back_to(const Mark& present, Stop stop);
   std::optional<Stop> hit(const Condition& condition);
-  std::vector<Mark> marks_between(const Mark& from, const Mark& to);
-  Stop run_backward(const Condition& condition);
-  std::optional<FoundWrite> find_write(uint64_t address, uint64_t length, bool physical, const Mark& from,
-                                       Direction direction);
+  // One step, with watchpoints that are armed: what it hit, or what came in between.
+  std::optional<FoundStep> step_armed(const std::vector<Watchpoint>& watchpoints);
+  std::optional<FoundStep> step_watching(const std::vector<Watchpoint>& watchpoints);
+  FoundStep found_here(Stop stop) const { return {at_, at_, std::move(stop)}; }
+  FoundStep run_forward(const Condition& condition);
+  FoundStep run_backward(const Condition& condition);
+  std::optional<FoundStep> last_hit_in(const Condition& condition, const Mark& from, Mark& to);
+  std::optional<FoundWrite> find_write(const Watchpoint& watchpoint, const Mark& from, Direction direction);
 
   ReplaySession session_;
-  TimelineOptions options_;
+  SnapshotLine line_;
   Mark first_, at_;
-  Mark seen_;                   // the last delivery, or a point at which there was none yet
-  std::optional<Mark> wanted_;  // stop at a delivery that brings us there
-  std::map<Mark, ReplaySession::Mark> snapshots_;
-  uint64_t restored_ = 0, taken_ = 0, dropped_ = 0;
+  Mark seen_;                                // the last delivery, or a point at which there was none yet
+  std::optional<Mark> wanted_;               // stop at a delivery that brings us there
+  std::vector<Mark>* deliveries_ = nullptr;  // where to note those to come
+  std::optional<Search> search_;
+  std::optional<Touched> touched_;
+  std::vector<uint64_t> unusable_recorded_;
+  std::vector<std::string> unusable_;
+  uint64_t restored_ = 0;
   std::function<bool(double)> progress_;
   bool interrupted_ = false;
 };
