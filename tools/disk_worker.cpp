@@ -161,7 +161,10 @@ void DiskWorker::note_failure(const Job& job) {
                       failed));
 }
 
-// False when the job is over meanwhile.
+// False when the job is over meanwhile. A request that was under way is sent again. One thing is the server's to
+// promise: that it carries out nothing of a lost connection once it has taken the next one, so that the first attempt
+// cannot come in between later requests. nbdkit and qemu-nbd on this host do, as a connection is lost there only with
+// its server.
 bool DiskWorker::reconnect(const Job& job) {
   const auto begin = SteadyClock::now();
   auto next_report = begin;
