@@ -83,14 +83,22 @@ def kills(kind):
 
 
 def dies_at(moment, kind='virtio'):
+    """The moments come while the primary is alone, too: if it dies before the backup is there, it gets more of them."""
     def test(folder):
-        with DiskServer(folder).start_file() as server, DiskPair(folder, server, kind) as pair:
-            live = pair.primary('--kill-at', f'{moment}:{random.Random(SEED).randrange(100, 200)}')
-            standby = pair.backup()
-            require(live.code() == -9, f'the primary ended with {live.process.returncode}: {live.said()[-500:]}')
-            require('in lock step' in standby.said(), 'the primary died before the backup was there')
-            pair.check_image(pair.safe())
-            pair.finish(standby)
+        for number, count in enumerate((150, 500, 2000)):
+            place = os.path.join(folder, str(number))
+            os.mkdir(place)
+            with DiskServer(place).start_file() as server, DiskPair(place, server, kind, records=400 + count) as pair:
+                live = pair.primary('--kill-at', f'{moment}:{count + random.Random(SEED).randrange(50)}')
+                standby = pair.backup()
+                require(live.code() == -9, f'the primary ended with {live.process.returncode}: {live.said()[-500:]}')
+                until('the backup is live, or never was one', lambda: any(words in standby.said() for words in (
+                    'live at icount', 'cannot take over', 'was lost before', 'no live node answers')))
+                if 'live at icount' in standby.said():
+                    pair.check_image(pair.safe())
+                    pair.finish(standby)
+                    return f'the {count}th and some'
+        raise AssertionError('the primary died each time before the backup was there')
     test.__name__ = moment.replace('-', '_')
     return test
 
