@@ -7,6 +7,7 @@
 //   disk=ide|virtio   which disk (the IDE disk, or the virtio one where there is none)
 //   records=N         how many records (150)
 //   every=N           records between two lines (50)
+//   pause=N           hundredths of a second before each record (0)
 //
 // A record is 4096 bytes, little-endian: the magic "JRNL", its number, a seed, the CRC of number, seed and body, and
 // the body: x = x * 1664525 + 1013904223 from the seed on. Record N is in slot (N - 1) % slots, at sector 8 * (1 +
@@ -15,7 +16,7 @@
 #include "options.h"
 
 enum { kMagic = 0x4c4e524a, kBodyWords = 1020, kRecordSectors = 8, kMaxSlots = 256 };
-enum { kFlushEvery = 10, kRaceEvery = 5 };
+enum { kFlushEvery = 10, kRaceEvery = 5, kPitDivisor = 11932 };
 
 struct Record {
   uint32_t magic, number, seed, crc, body[kBodyWords];
@@ -24,6 +25,16 @@ struct Record {
 static const struct Block* disk;
 static struct Record out, in, raced_in, raced_out;
 static uint32_t slots, digest, old_races, new_races;
+static volatile uint32_t ticks;
+
+static void on_tick(struct Frame* f) {
+  ++ticks;
+  pic_eoi(0);
+}
+
+static void sleep(uint32_t pause) {
+  for (const uint32_t begin = ticks; ticks - begin < pause;) sleep_for_interrupt();
+}
 
 static uint32_t crc_of(const struct Record* r) { return crc32(crc32(0, &r->number, 8), r->body, sizeof r->body); }
 
@@ -84,20 +95,22 @@ static void read_back(uint32_t records) {
   say("records %u to %u are there, read %08x\n", first, records, digest);
 }
 
-static bool read_options(uint32_t* records, uint32_t* every, const char** kind) {
+static bool read_options(uint32_t* records, uint32_t* every, uint32_t* pause, const char** kind) {
   const char* at = option("records=");
   if (at && (!option_number(&at, 100000000, ' ', records) || !*records)) return false;
   at = option("every=");
   if (at && (!option_number(&at, 100000000, ' ', every) || !*every)) return false;
+  at = option("pause=");
+  if (at && !option_number(&at, 1000, ' ', pause)) return false;
   *kind = option("disk=");
   return !*kind || option_is(*kind, "ide") || option_is(*kind, "virtio");
 }
 
 int main(void) {
-  uint32_t records = 150, every = 50;
+  uint32_t records = 150, every = 50, pause = 0;
   const char* kind;
-  if (!read_options(&records, &every, &kind)) {
-    say("disk_journal: takes records=N, every=N and disk=ide or disk=virtio\n");
+  if (!read_options(&records, &every, &pause, &kind)) {
+    say("disk_journal: takes records=N, every=N, pause=N and disk=ide or disk=virtio\n");
     leave(0x11);
   }
   if (!kind || option_is(kind, "ide")) disk = block_ide_start();
@@ -109,7 +122,13 @@ int main(void) {
   slots = disk->sectors / kRecordSectors - 2;
   if (slots > kMaxSlots) slots = kMaxSlots;
   say("journal on %s, %u slots\n", disk->name, slots);
+  if (pause) {
+    trap_handlers[0x20] = on_tick;
+    pit_set(0, 2, kPitDivisor);
+    pic_unmask(0);
+  }
   for (uint32_t number = 1, raced = 0; number <= records; ++number) {
+    sleep(pause);
     append(number);
     if (number % kRaceEvery == 0) {
       race(number, raced);

@@ -21,10 +21,10 @@ PASSED = 33  # the guest's verdict
 
 
 class DiskPair(Pair):
-    def __init__(self, folder, server, kind='virtio', records=400):
+    def __init__(self, folder, server, kind='virtio', records=250):
         self.server = server
         self.records = records
-        super().__init__(folder, [JOURNAL, '--append', f'disk={kind} records={records} every={EVERY}'],
+        super().__init__(folder, [JOURNAL, '--append', f'disk={kind} records={records} every={EVERY} pause=1'],
                          ('--virtio-disk' if kind == 'virtio' else '--disk', 'hub:data', '--memory', '16'),
                          hub_options=('--disk', f'data={server.socket}'))
 
@@ -63,7 +63,7 @@ class DiskPair(Pair):
 def kills(kind):
     def test(folder):
         chance = random.Random(SEED)
-        with DiskServer(folder).start_file() as server, DiskPair(folder, server, kind, records=400 * ROUNDS) as pair:
+        with DiskServer(folder).start_file() as server, DiskPair(folder, server, kind, records=300 * ROUNDS) as pair:
             live = pair.primary()
             for round_ in range(ROUNDS):
                 standby = pair.backup()
@@ -88,7 +88,7 @@ def dies_at(moment, kind='virtio'):
         for number, count in enumerate((150, 500, 2000)):
             place = os.path.join(folder, str(number))
             os.mkdir(place)
-            with DiskServer(place).start_file() as server, DiskPair(place, server, kind, records=400 + count) as pair:
+            with DiskServer(place).start_file() as server, DiskPair(place, server, kind, records=200 + count) as pair:
                 live = pair.primary('--kill-at', f'{moment}:{count + random.Random(SEED).randrange(50)}')
                 standby = pair.backup()
                 require(live.code() == -9, f'the primary ended with {live.process.returncode}: {live.said()[-500:]}')

@@ -101,7 +101,7 @@ def power_failures(folder):
 def power_failures_with_a_disk(folder):
     """The guest keeps a journal on a shared disk, and finds at its end what it wrote."""
     chance = random.Random(SEED)
-    with DiskServer(folder).start_file() as server, DiskPair(folder, server, records=150 * ROUNDS) as pair:
+    with DiskServer(folder).start_file() as server, DiskPair(folder, server, records=300 * ROUNDS) as pair:
         site = Site(pair, chance)
         site.start()
         rounds = 0
