@@ -38,6 +38,26 @@ if '--nic' in arguments:
         server.sendall(bytes(size))
     print('64 bytes from 10.0.2.2: seq=0 ttl=255 time=0.5 ms\n' * 20)
     sys.exit(0)
+if kind == 'debug':
+    server = socket.create_server(('127.0.0.1', 0))
+    print(f"instructions 0 to 1100000000\ngdb -ex 'target remote :{server.getsockname()[1]}'", flush=True)
+    link, got, armed, costs = server.accept()[0], b'', '', json.loads(os.environ['FAKE_SECONDS'])
+    while some := link.recv(4096):
+        got += some
+        while packet := re.search(rb'\$([^#]*)#..', got):
+            got = got[packet.end():]
+            what = packet[1].decode()
+            armed = what[:2] if what[0] == 'Z' else '' if what[0] == 'z' else armed
+            what = what + armed if what == 'vCont;c' else what
+            what = 'seek' if what.startswith('qRcmd,' + b'seek'.hex()) else what
+            until = time.process_time() + costs.get(what, 0)
+            while time.process_time() < until:
+                pass
+            answer = {'p7': '0010000000000000'}.get(what, 'T05replaylog:end;' if 'vCont' in what else 'OK')
+            link.sendall(f'${answer}#00'.encode())
+    sys.exit(0)
+if kind == 'record' and '--stop-at' in arguments:
+    sys.exit(0)
 if '--paced' in arguments:
     print('understudy:/# ', flush=True)
     os.makedirs(sys.argv[2], exist_ok=True)
@@ -129,6 +149,12 @@ def main():
         check(verdicts.get('record-memory') == 'MISSED' and 75 < rows['linux-amd64/record-memory']['value'] < 85,
               f'memory: {rows["linux-amd64/record-memory"]}')
         check(verdicts.get('memory') == 'met', f'memory: {rows["linux-amd64/memory"]}')
+
+        code, rows, text = bench('^debug/', '--rounds', '1', seconds={'seek': 0.1, 'bs': 0.002, 'vCont;c': 0.1, 'vCont;cZ1': 0.3, 'vCont;cZ2': 0.2})
+        verdicts = {name.split('/')[1]: row['verdict'] for name, row in rows.items()}
+        check(code == 1 and verdicts == {'step-back': 'met', 'step-back-worst': 'met', 'seek-cold': 'met', 'breakpoint': 'MISSED',
+                                         'write-watch': 'met'}, f'debug: {code}, {verdicts}, {text}')
+        check(1 < rows['debug/step-back']['value'] < 50 and 90 < rows['debug/seek-cold']['value'] < 900, f'debug: {rows}')
 
         code, rows, text = bench('^net-virtio/', '--rounds', '3')
         check(code in (0, 1) and set(rows) == {f'net-virtio/{what}' for what in ('receive', 'send', 'ping')}, f'{code}, {text}')
