@@ -41,9 +41,11 @@ void add_run_options(CLI::App& command, RunOptions& o) {
   auto* parts = command.add_option_group("The machine");
   parts->add_option("--memory", o.memory_mib, "RAM in MiB")->capture_default_str()->check(CLI::Range(2u, 3072u));
   parts
-      ->add_option("--disk", o.disks,
-                   "Hard disk image, raw or qcow2 (up to three); or a disk server's URI (nbd://HOST/EXPORT, "
-                   "nbd+unix:///EXPORT?socket=PATH) or Unix socket, which the guest then writes to")
+      ->add_option(
+          "--disk", o.disks,
+          "Hard disk image, raw or qcow2 (up to three); or a disk server's URI (nbd://HOST/EXPORT, "
+          "nbd+unix:///EXPORT?socket=PATH) or Unix socket, which the guest then writes to; the nodes of a pair "
+          "reach such a disk as hub:NAME")
       ->type_name("FILE")
       ->allow_extra_args(false);
   parts->add_option("--cdrom", o.cdrom, "CD image")->type_name("FILE");
