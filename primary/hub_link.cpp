@@ -6,6 +6,7 @@
 #include <array>
 #include <cassert>
 #include <csignal>
+#include <iterator>
 #include <memory>
 #include <random>
 
@@ -63,9 +64,7 @@ struct HubLink::Connection {
     socket.set(zmq::sockopt::immediate, 1);
     socket.set(zmq::sockopt::reconnect_ivl, 20);
     socket.set(zmq::sockopt::reconnect_ivl_max, 500);
-    socket.set(zmq::sockopt::handshake_ivl, 5000);
-    socket.set(zmq::sockopt::heartbeat_ivl, 2000);
-    socket.set(zmq::sockopt::heartbeat_timeout, 10000);
+    hub::keep_alive(socket);
     if (options.keys != nullptr) ftlog::secure_client(socket, *options.keys);
     socket.connect(options.address);
   }
@@ -250,6 +249,7 @@ bool HubLink::pass_events(Connection& connection) {
         connected_ = true;
         ++counts_.connections;
         if (announcement_) announcement_->sent = false;
+        send_again();
         break;
       }
       case SocketMonitor::Event::Kind::disconnected:
@@ -284,6 +284,15 @@ bool HubLink::send_waiting(Connection& connection) {
   return full;
 }
 
+// What went over the connection before may have been lost with it. With the lock held.
+void HubLink::send_again() {
+  std::deque<std::vector<uint8_t>> again;
+  sent_.take(RecentFrames::Clock::now(),
+             [&again](std::span<const uint8_t> frame) { again.emplace_back(frame.begin(), frame.end()); });
+  counts_.frames_again += again.size();
+  frames_.insert(frames_.begin(), std::make_move_iterator(again.begin()), std::make_move_iterator(again.end()));
+}
+
 // These return false when the socket is full. With the lock held.
 bool HubLink::send_announcement(Connection& connection) {
   if (announcement_->sent) return true;
@@ -301,6 +310,7 @@ bool HubLink::send_frames(Connection& connection) {
     if (!connection.send(hub::encode(hub::FrameOut{announcement_->epoch, frames_.front()}))) return false;
     ++counts_.frames_out;
     counts_.bytes_out += frames_.front().size();
+    sent_.add(frames_.front(), RecentFrames::Clock::now());
     frames_.pop_front();
   }
   return true;
@@ -378,6 +388,7 @@ void HubLink::take(const hub::Fenced& m) {
     accepted_ = false;
     ++counts_.fenced;
     frames_.clear();
+    sent_.clear();
     output_.clear();
     disk_requests_.clear();
     input_.clear();

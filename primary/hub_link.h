@@ -5,8 +5,8 @@
 //
 // Nothing is sent before announce(), and nothing after the hub has said that another replica is live (the link is
 // fenced) until announce() is called with a greater epoch. Whenever the connection was lost, the link comes back and
-// announces again by itself. All methods are for any thread and never wait; callbacks come on the link's own thread and
-// may call the link.
+// announces again by itself; the frames of the last moments go again then. All methods are for any thread and never
+// wait; callbacks come on the link's own thread and may call the link.
 #pragma once
 
 #include <atomic>
@@ -29,6 +29,7 @@
 #include "ftlog/wake_event.h"
 #include "primary/console_outbox.h"
 #include "primary/hub_protocol.h"
+#include "primary/recent_frames.h"
 
 namespace understudy::primary {
 
@@ -58,6 +59,7 @@ class HubLink {
 
   struct Counts {
     uint64_t frames_out = 0, bytes_out = 0;  // given to ZeroMQ
+    uint64_t frames_again = 0;               // of these, sent again over another connection
     uint64_t frames_in = 0, bytes_in = 0;    // given to the guest
     uint64_t out_bad_size = 0;               // no Ethernet frame
     uint64_t out_not_live = 0;               // before announce(), or fenced
@@ -73,6 +75,7 @@ class HubLink {
   };
 
   static constexpr size_t kMaxFrames = 1024;  // that wait to be sent
+  static constexpr size_t kMaxAgain = 256;    // that are sent again when the connection was lost
 
   // Throws HubLinkError.
   HubLink(Options options, FrameHandler on_frame, ConsoleHandler on_console, FencedHandler on_fenced);
@@ -120,6 +123,7 @@ class HubLink {
   bool send_waiting(Connection& connection);
   bool send_announcement(Connection& connection);
   bool send_frames(Connection& connection);
+  void send_again();
   bool send_console_output(Connection& connection);
   bool send_disk_requests(Connection& connection);
   void receive(Connection& connection);
@@ -150,6 +154,7 @@ class HubLink {
   std::optional<Announcement> announcement_;
   bool fenced_ = false;
   std::deque<std::vector<uint8_t>> frames_;
+  RecentFrames sent_{kMaxAgain};
   ConsoleOutbox output_;
   uint64_t taken_ = 0, taken_sent_ = 0;
   std::deque<uint8_t> input_;  // console input that found no room yet

@@ -282,6 +282,13 @@ void require_end(const ByteCursor& cursor) {
 
 }  // namespace
 
+void keep_alive(zmq::socket_t& socket) {
+  socket.set(zmq::sockopt::handshake_ivl, 1000);
+  socket.set(zmq::sockopt::connect_timeout, 1000);
+  socket.set(zmq::sockopt::heartbeat_ivl, 300);
+  socket.set(zmq::sockopt::heartbeat_timeout, 900);
+}
+
 bool is_node_name(std::string_view text) {
   return !text.empty() && text.size() <= kMaxNode &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < 0x7f; });

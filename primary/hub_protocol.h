@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <variant>
+#include <zmq.hpp>
 
 #include "emu/block_message.h"
 #include "ftlog/bytes.h"
@@ -108,6 +109,10 @@ struct DiskAnswer {
   bool operator==(const DiskAnswer&) const = default;
 };
 using ToReplica = std::variant<Accepted, Fenced, FrameIn, ConsoleIn, ConsoleDelivered, DiskShape, DiskAnswer>;
+
+// Both ends of the hub's channel notice within some two seconds that the other is gone, and that a connection which is
+// being made comes to nothing.
+void keep_alive(zmq::socket_t& socket);
 
 // Whether a text can name a node: 1 to kMaxNode printable ASCII characters.
 bool is_node_name(std::string_view text);

@@ -299,6 +299,46 @@ TEST_SUITE("hub") {
     CHECK(left->counts().announcements == 2);
   }
 
+  TEST_CASE("hub: what may have been lost with a connection is sent again over the next, both ways") {
+    Rig rig;
+    rig.start();
+    SUBCASE("to the replica") {
+      const ftlog::Bytes announce = hub::encode(hub::Announce{1, 7, 0, 0, "left"});
+      ftlog::Bytes buffer;
+      const auto next_frame = [&buffer](RawPeer& peer) {
+        const hub::ToReplica message = peer.receive(buffer);
+        const auto* in = std::get_if<hub::FrameIn>(&message);
+        return in == nullptr ? Frame() : Frame(in->bytes.begin(), in->bytes.end());
+      };
+      RawPeer first(rig.hub->endpoint());
+      first.send(announce);
+      REQUIRE(std::holds_alternative<hub::Accepted>(first.receive(buffer)));
+      rig.to_hub(frame(8));
+      CHECK(next_frame(first) == frame(8));
+      // The first connection is still there, as far as the hub can tell.
+      RawPeer second(rig.hub->endpoint());
+      second.send(announce);
+      REQUIRE(std::holds_alternative<hub::Accepted>(second.receive(buffer)));
+      rig.to_hub(frame(9));
+      CHECK(next_frame(second) == frame(8));
+      CHECK(next_frame(second) == frame(9));
+      CHECK(rig.hub->count("/frames/in_again") == 1);
+    }
+    SUBCASE("to the hub") {
+      Replica left(rig.hub->endpoint(), "left");
+      left->announce(1, 0, 0);
+      REQUIRE(left->send_frame(frame(2)));
+      REQUIRE(rig.peer.receive() == frame(2));
+      rig.hub.reset();
+      REQUIRE(eventually([&] { return !left->connected(); }));
+      REQUIRE(left->send_frame(frame(3)));
+      rig.start();
+      CHECK(rig.peer.receive() == frame(2));
+      CHECK(rig.peer.receive() == frame(3));
+      CHECK(left->counts().frames_again == 1);
+    }
+  }
+
   TEST_CASE("hub: with its journal it remembers who reigned") {
     Rig rig;
     rig.options.journal = rig.folder / "journal";

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "devices/virtio_net.h"
 #include "tools/serial_backend.h"
 
 namespace understudy::tools {
@@ -42,6 +43,7 @@ HubServer::HubServer(const HubOptions& options)
       journal_(options.journal),
       end_(options.console),
       ethernet_(options.nets, options.pcap, [this](std::span<const uint8_t> frame) { frame_to_service(frame); }),
+      recent_(devices::VirtioNet::kMaxWaiting),
       disks_(options.disks) {
   if (journal_.last_reign()) fence_.remember(*journal_.last_reign());
   if (options.keys) guard_.emplace(context_);
@@ -53,9 +55,7 @@ HubServer::HubServer(const HubOptions& options)
     socket_.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(hub::kMaxMessage));
     socket_.set(zmq::sockopt::router_mandatory, true);
     socket_.set(zmq::sockopt::ipv6, 1);
-    socket_.set(zmq::sockopt::handshake_ivl, 5000);
-    socket_.set(zmq::sockopt::heartbeat_ivl, 2000);
-    socket_.set(zmq::sockopt::heartbeat_timeout, 10000);
+    hub::keep_alive(socket_);
     if (guard_) guard_->secure_server(socket_, *options.keys, "hub");
     socket_.bind(options.listen);
   } catch (const zmq::error_t& error) {
@@ -194,8 +194,10 @@ void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::Announce
     journal_.write("again", {{"node", peer.node}, {"epoch", m.epoch}});
   told_accepted_ = false;
   tell_accepted();
-  if (answer != HubFence::Answer::reigns || !before || before->node == m.node) return;
-  recent_.take(RecentFrames::Clock::now(), [this](std::span<const uint8_t> frame) {
+  // Who goes on over the same connection has had everything.
+  const bool over_another = answer == HubFence::Answer::again || (before && before->node != m.node);
+  if (!over_another) return;
+  recent_.take(primary::RecentFrames::Clock::now(), [this](std::span<const uint8_t> frame) {
     if (send(fence_.live(), hub::FrameIn{frame})) ++counts_.in_again;
   });
 }
@@ -329,7 +331,7 @@ bool HubServer::send(const PeerId& id, const hub::ToReplica& message) {
 }
 
 void HubServer::frame_to_service(std::span<const uint8_t> frame) {
-  recent_.add(frame, RecentFrames::Clock::now());
+  recent_.add(frame, primary::RecentFrames::Clock::now());
   if (fence_.live().empty()) {
     ++counts_.in_no_replica;
   } else if (!send(fence_.live(), hub::FrameIn{frame})) {

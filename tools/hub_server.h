@@ -18,6 +18,7 @@
 #include "ftlog/key_guard.h"
 #include "ftlog/socket_monitor.h"
 #include "primary/hub_protocol.h"
+#include "primary/recent_frames.h"
 #include "tools/console_end.h"
 #include "tools/control_socket.h"
 #include "tools/hub_console.h"
@@ -25,7 +26,6 @@
 #include "tools/hub_ethernet.h"
 #include "tools/hub_fence.h"
 #include "tools/hub_journal.h"
-#include "tools/recent_frames.h"
 
 namespace understudy::tools {
 
@@ -96,7 +96,7 @@ class HubServer {
   HubEthernet ethernet_;
   HubDisks disks_;
   Counts counts_;
-  RecentFrames recent_;
+  primary::RecentFrames recent_;
   std::vector<int> gone_;       // connections that were lost; their last messages may still be here
   bool told_accepted_ = false;  // the live replica was
   uint64_t told_delivered_ = 0;
