@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "devices/host_fd.h"
+#include "tools/config_file.h"
 #include "tools/hub_server.h"
 #include "tools/key_options.h"
 #include "tools/serial_backend.h"
@@ -94,6 +95,7 @@ void add_hub_command(CLI::App& app, const std::function<void(std::function<int()
                    "Answer questions at this address, tcp://HOST:PORT or ipc://PATH (`understudy status`)")
       ->type_name("ADDRESS");
   add_key_options(*command, options->keys);
+  add_config_option(*command);
   command->callback([options, then] { then([options] { return run(*options); }); });
 }
 

@@ -43,8 +43,8 @@ HubServer::HubServer(const HubOptions& options)
       journal_(options.journal),
       end_(options.console),
       ethernet_(options.nets, options.pcap, [this](std::span<const uint8_t> frame) { frame_to_service(frame); }),
-      recent_(devices::VirtioNet::kMaxWaiting),
-      disks_(options.disks) {
+      disks_(options.disks),
+      recent_(devices::VirtioNet::kMaxWaiting) {
   if (journal_.last_reign()) fence_.remember(*journal_.last_reign());
   if (options.keys) guard_.emplace(context_);
   monitor_.emplace(context_, socket_);

@@ -79,6 +79,8 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : tools::exit_code::kUsage;
+  } catch (const tools::UsageError& error) {
+    return report(tools::exit_code::kUsage, error);
   }
   try {
     return chosen();
