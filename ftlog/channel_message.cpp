@@ -91,6 +91,7 @@ void message_fields(IO& io, T& m) {
     io.flag(m.resend);
     io.number(m.chunks);
     io.flag(m.engaged);
+    io.number(m.stamp);
   } else if constexpr (std::is_same_v<M, Failed> || std::is_same_v<M, Goodbye>) {
     io.text(m.reason);
   } else if constexpr (std::is_same_v<M, Welcome>) {
@@ -127,10 +128,12 @@ void message_fields(IO& io, T& m) {
     io.bytes(m.body, kMaxLogBlock);
     fields(io, m.horizon);
     io.number(m.delivered);
+    io.number(m.stamp);
   } else if constexpr (std::is_same_v<M, Beat>) {
     fields(io, m.horizon);
     io.number(m.delivered);
     io.number(m.parts);
+    io.number(m.stamp);
   } else if constexpr (std::is_same_v<M, Handover>) {
     io.number(m.sequence);
   }

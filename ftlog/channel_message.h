@@ -44,6 +44,7 @@ struct Ack {
   bool resend = false;  // what follows `received` did not arrive: send it again
   uint64_t chunks = 0;  // of the machine's state that were taken
   bool engaged = false;
+  uint64_t stamp = 0;  // the newest that was heard
   bool operator==(const Ack&) const = default;
 };
 struct Failed {  // cannot be counted on any more
@@ -88,12 +89,14 @@ struct LogBlock {
   Bytes body;
   Horizon horizon;
   uint64_t delivered = 0;  // outputs marked up to this sequence have left
+  uint64_t stamp = 0;      // when it was sent, by the primary's own reckoning; 0: it does not matter
   bool operator==(const LogBlock&) const = default;
 };
 struct Beat {
   Horizon horizon;
   uint64_t delivered = 0;
   uint64_t parts = 0;  // state chunks, and the state's end, that were sent before this
+  uint64_t stamp = 0;  // as a block's
   bool operator==(const Beat&) const = default;
 };
 struct Handover {  // the primary has stopped behind this entry: take over

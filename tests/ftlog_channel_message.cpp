@@ -14,15 +14,15 @@ std::vector<ChannelMessage> one_of_each() {
   const Horizon horizon{6, 2000, 9000};
   return {{0, Hello{"0.1.0", "north/1a2b"}},
           {3, Ready{"memory: 64 MiB\n"}},
-          {3, Ack{12, horizon, true, 7, true}},
+          {3, Ack{12, horizon, true, 7, true, 11}},
           {3, Failed{"diverged"}},
           {3, Welcome{"0.1.0", "south", "memory: 64 MiB\n", {-5, Pacing::paced, "{}"}, true, 400, 100}},
           {3, Refusal{true, "another backup is here"}},
           {3, StateChunk{Bytes(1000, 0x5a)}},
           {3, StateEnd{state, {{0, 1, 2, 3}, {5, 6, 7, ~0ull}}}},
           {3, Engaged{}},
-          {3, LogBlock{state, 2, {1, 2, 3}, horizon, 5}},
-          {3, Beat{horizon, 5, 9}},
+          {3, LogBlock{state, 2, {1, 2, 3}, horizon, 5, 12}},
+          {3, Beat{horizon, 5, 9, 13}},
           {3, Handover{99}},
           {~0ull, Goodbye{"the guest switched off"}}};
 }

@@ -53,6 +53,10 @@ NetLink::~NetLink() {
   machine_.world().observe(*channel_, {});
 }
 
+void NetLink::send(std::span<const uint8_t> frame) {
+  if (net_) net_->send(frame);
+}
+
 std::optional<devices::HostNetCounts> NetLink::counts() const {
   if (!net_) return {};
   return net_->counts();

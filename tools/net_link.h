@@ -5,6 +5,7 @@
 
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "devices/host_net.h"
@@ -22,6 +23,8 @@ class NetLink {
   NetLink(const std::string& spec, const std::string& capture, emu::Machine& machine, Wakeup& wakeup,
           primary::OutputCommit* outputs = nullptr);
   ~NetLink();
+  // To the other end, as if the card had sent it, and at once.
+  void send(std::span<const uint8_t> frame);
   // None without a back end.
   std::optional<devices::HostNetCounts> counts() const;
 

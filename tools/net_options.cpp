@@ -178,6 +178,11 @@ NetOptions parse_net(const std::string& spec) {
       spec));
 }
 
+void try_net(const std::string& spec) {
+  const NetOptions options = parse_net(spec);
+  if (std::holds_alternative<TapNet>(options)) open_net(options, [](std::span<const uint8_t>) { return false; });
+}
+
 std::unique_ptr<devices::HostNetwork> open_net(const NetOptions& options, devices::FrameReceiver receiver) {
   try {
     return std::visit(Opener{std::move(receiver)}, options);

@@ -22,6 +22,9 @@ using NetOptions = std::variant<NoNet, devices::UserNetOptions, TapNet, devices:
 // Throws UsageError.
 NetOptions parse_net(const std::string& spec);
 
+// Throws UsageError if it is a TAP interface and cannot be had now.
+void try_net(const std::string& spec);
+
 // None for NoNet. Throws UsageError when the host refuses.
 std::unique_ptr<devices::HostNetwork> open_net(const NetOptions& options, devices::FrameReceiver receiver);
 
