@@ -36,7 +36,7 @@ PrimaryLink::PrimaryLink(Options options) : options_(std::move(options)), socket
   socket_.start({.message = [this](const auto&, ChannelMessage&& m) { hear(std::move(m)); },
                  .bad =
                      [this](const auto&, const std::string& why, bool version) {
-                       if (version) return break_off("the primary is of another version: " + why);
+                       if (version) return hear_version(why);
                        hear_damage(why);
                      },
                  .timer = [this] { return timer(); }});
@@ -202,6 +202,17 @@ void PrimaryLink::give_up(const std::string& why) {
   break_off(why);
 }
 
+// A primary that lives, whatever it is: no reason to take over.
+void PrimaryLink::hear_version(const std::string& why) {
+  bool following;
+  {
+    const std::lock_guard lock(mutex_);
+    following = phase_ == Phase::following;
+  }
+  const std::string what = "the primary is of another version: " + why;
+  following ? give_up(what) : break_off(what);
+}
+
 // What was lost with it is asked for again.
 void PrimaryLink::hear_damage(const std::string& why) {
   const auto now = Clock::now();
@@ -225,7 +236,7 @@ void PrimaryLink::acknowledge(bool resend) {
     epoch = status_.epoch;
     beat_at_ = Clock::now();
     reported_ns_ = status_.replayed.virtual_ns;
-    ack = {status_.received, status_.replayed, resend, chunks_taken_, status_.engaged};
+    ack = {status_.received, status_.replayed, resend, chunks_taken_, status_.engaged, status_.stamp};
   }
   socket_.send({}, {epoch, ack});
 }
@@ -246,6 +257,11 @@ void PrimaryLink::hear(ChannelMessage&& message) {
       return;
     }
     heard_at_ = Clock::now();
+    // What is said of a stamp is said after the silence began anew.
+    if (const auto* block = std::get_if<ftlog::LogBlock>(&message.payload))
+      status_.stamp = std::max(status_.stamp, block->stamp);
+    if (const auto* beat = std::get_if<ftlog::Beat>(&message.payload))
+      status_.stamp = std::max(status_.stamp, beat->stamp);
     if (auto* refusal = std::get_if<ftlog::Refusal>(&message.payload)) {
       refused_ = JoinRefused{refusal->busy, refusal->reason};
       answer = true;

@@ -40,6 +40,7 @@ struct LinkStatus {
   uint64_t received = 0, delivered = 0;
   ftlog::Horizon horizon, replayed;
   uint64_t stale_messages = 0, gaps = 0, chunks = 0, waiting_bytes = 0;
+  uint64_t stamp = 0;  // the newest that was heard
   ftlog::ChannelCounts channel;
 };
 
@@ -105,6 +106,7 @@ class PrimaryLink {
   void hear_block(ftlog::LogBlock&& block);
   void acknowledge(bool resend);
   void hear_damage(const std::string& why);
+  void hear_version(const std::string& why);
   void break_off(const std::string& why);
   void give_up(const std::string& why);
   Clock::time_point timer();

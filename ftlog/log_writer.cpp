@@ -6,6 +6,7 @@
 #include <chrono>
 #include <random>
 #include <stdexcept>
+#include <utility>
 
 namespace understudy::ftlog {
 
@@ -28,7 +29,32 @@ LogWriter::~LogWriter() {
   }
 }
 
-void LogWriter::require_usable() const {
+void LogWriter::sync_behind(std::function<void(uint64_t)> durable) {
+  sync();
+  options_.sync = SyncPolicy::output;
+  durable_ = std::move(durable);
+  durable_(synced_);
+  behind_ = std::make_unique<SyncThread>([this](uint64_t sequence) { durable_(sequence); });
+}
+
+void LogWriter::ask_sync() {
+  write_block(0);
+  behind_->ask(segment_->number(), segment_->file().duplicate(), written_,
+               std::exchange(new_name_, false) ? directory_ : "");
+}
+
+void LogWriter::check_behind() {
+  if (!behind_ || failed_) return;
+  try {
+    behind_->check();
+  } catch (const LogError&) {
+    failed_ = true;
+    throw;
+  }
+}
+
+void LogWriter::require_usable() {
+  check_behind();
   if (failed_) throw LogError(segment_path(directory_, segment_->number()), segment_->bytes(), "writing failed before");
   if (finished_) throw std::logic_error("log: it has ended, nothing may follow");
 }
@@ -42,14 +68,21 @@ void LogWriter::start_segment(uint32_t number, uint64_t previous_link) {
   head.description = description_;
   segment_.emplace(directory_, head);
   bytes_written_ += segment_->bytes();
-  if (options_.sync != SyncPolicy::none) sync_directory(directory_);
+  if (behind_)
+    new_name_ = true;
+  else if (options_.sync != SyncPolicy::none)
+    sync_directory(directory_);
 }
 
 void LogWriter::write_block(uint32_t flags) {
   if (encoder_.entries() == 0) return;
   try {
     if (segment_->bytes() >= options_.segment_bytes) {
-      if (options_.sync != SyncPolicy::none) {
+      if (behind_) {
+        behind_->ask(segment_->number(), segment_->file().duplicate(), written_,
+                     std::exchange(new_name_, false) ? directory_ : "");
+        ++first_unsynced_;
+      } else if (options_.sync != SyncPolicy::none) {
         sync_segment();
         ++first_unsynced_;
       }
@@ -89,6 +122,13 @@ void LogWriter::settle() { finish_pending_sync(); }
 void LogWriter::sync_segment() {
   finish_pending_sync();
   if (synced_ == written_) return;
+  if (behind_) {
+    ask_sync();
+    behind_->drain();
+    check_behind();
+    synced_ = written_;
+    return;
+  }
   try {
     // Under the policy `none` there may be segments that nobody asked to be synced so far.
     if (first_unsynced_ != segment_->number()) sync_directory(directory_);
@@ -112,6 +152,8 @@ uint64_t LogWriter::append(uint64_t icount, uint64_t virtual_ns, const Payload& 
     write_block(BlockHead::kLast);
     finished_ = true;
     if (options_.sync != SyncPolicy::none) sync_segment();
+  } else if (kind == EntryKind::output_mark && behind_) {
+    ask_sync();
   } else if (kind == EntryKind::output_mark && options_.sync == SyncPolicy::output) {
     sync();
   } else if (encoder_.body().size() >= options_.block_bytes) {
@@ -149,6 +191,7 @@ void LogWriter::tick(uint64_t host_ns) {
   if (options_.sync == SyncPolicy::none || host_ns_ - synced_at_ns_ < options_.sync_interval_ns) return;
   write_block(0);
   synced_at_ns_ = host_ns_;
+  if (behind_) return ask_sync();
   if (synced_ == written_) return;
   // Segments before this one are durable: see write_block().
   pending_sequence_ = written_;

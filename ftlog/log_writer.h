@@ -4,13 +4,16 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <future>
+#include <memory>
 #include <optional>
 #include <string>
 
 #include "ftlog/codec.h"
 #include "ftlog/log_sink.h"
 #include "ftlog/segment_writer.h"
+#include "ftlog/sync_thread.h"
 
 namespace understudy::ftlog {
 
@@ -52,6 +55,9 @@ class LogWriter : public LogSink {
   void tick(uint64_t host_ns) override;
   // Waits for a sync that is under way.
   void settle();
+  // From now on, as with SyncPolicy::output, every output mark is to be durable; but append() does not wait for the
+  // disk: `durable` is told, on another thread, up to which sequence it is. What fails there, a later call throws.
+  void sync_behind(std::function<void(uint64_t sequence)> durable);
 
   // Sequences of the newest entries: appended, handed to the system, durable. 0: none.
   uint64_t appended() const { return encoder_.state().sequence - 1; }
@@ -61,22 +67,27 @@ class LogWriter : public LogSink {
   bool finished() const { return finished_; }
 
  private:
-  void require_usable() const;
+  void check_behind();
+  void require_usable();
   void write_block(uint32_t flags);
   void start_segment(uint32_t number, uint64_t previous_link);
   void sync_segment();
+  void ask_sync();
   void finish_pending_sync();
 
   std::string directory_, description_;
   LogOptions options_;
   Encoder encoder_;
   std::optional<SegmentWriter> segment_;
+  bool new_name_ = false;  // of the segment, which is not durable yet
   std::future<void> pending_sync_;
   uint64_t pending_sequence_ = 0;  // what will be durable after it
   uint64_t written_ = 0, synced_ = 0, bytes_written_ = 0;
   uint32_t first_unsynced_ = 1;  // segment
   uint64_t host_ns_ = 0, flushed_at_ns_ = 0, synced_at_ns_ = 0;
   bool finished_ = false, failed_ = false;
+  std::function<void(uint64_t)> durable_;
+  std::unique_ptr<SyncThread> behind_;
 };
 
 }  // namespace understudy::ftlog

@@ -64,9 +64,15 @@ BackupLink::BackupLink(BackupLinkOptions options, emu::Machine& machine, OutputC
   status_.epoch = epoch;
   status_.appended = log.sequence - 1;
   status_.horizon = {log.sequence - 1, log.icount, log.virtual_ns};
+  if (!options_.lease) return;
+  lease_.emplace(options_.timeout);
+  outputs_.only_while([this] { return lease_->holds(); });
 }
 
-BackupLink::~BackupLink() { socket_.stop(std::chrono::milliseconds(0)); }
+BackupLink::~BackupLink() {
+  socket_.stop(std::chrono::milliseconds(0));
+  if (lease_) outputs_.only_while({});
+}
 
 void BackupLink::start() {
   heard_at_ = beat_at_ = decide_at_ = timer_at_ = seen_at_ = nudged_at_ = Clock::now();
@@ -114,6 +120,7 @@ void BackupLink::flush() {
   block.body.assign(encoder_->body().begin(), encoder_->body().end());
   block.delivered = outputs_.delivered();
   block.horizon = {log_.sequence - 1, log_.icount, log_.virtual_ns};
+  block.stamp = stamp();
   encoder_->begin_block();
   moment(Moment::logged_not_sent);
   {
@@ -151,7 +158,7 @@ bool BackupLink::service(const OutputSums& sums) {
   if (joining) return transfer(sums);
   if (flowing && Clock::now() - horizon_sent_at_ >= kHorizonEvery) {
     horizon_sent_at_ = Clock::now();
-    send(ftlog::Beat{here, outputs_.delivered(), parts_sent()});
+    send(ftlog::Beat{here, outputs_.delivered(), parts_sent(), stamp()});
   }
   return false;
 }
@@ -234,6 +241,7 @@ void BackupLink::engage() {
     heard_at_ = Clock::now();
   }
   outputs_.close();
+  if (lease_) lease_->end();
   send(ftlog::Engaged{});
   spdlog::info("epoch {}: lock step with backup {} from icount {}", epoch, node, machine_.icount());
 }
@@ -262,10 +270,12 @@ bool BackupLink::hand_over() {
     const std::lock_guard lock(mutex_);
     if (status_.state != PairState::lock_step) return false;
     status_.state = PairState::handing_over;
+    // What is held now is the backup's to send.
+    if (lease_) lease_->end();
     status_.appended = here.sequence;
     status_.horizon = here;  // for the beats that go on
   }
-  send(ftlog::Beat{here, outputs_.delivered(), parts_sent()});
+  send(ftlog::Beat{here, outputs_.delivered(), parts_sent(), stamp()});
   send(ftlog::Handover{here.sequence});
   return true;
 }
@@ -445,11 +455,12 @@ void BackupLink::hear_ack(const ftlog::Ack& ack) {
   std::vector<ftlog::LogBlock> again;
   ChannelSocket::Peer peer;
   uint64_t epoch = 0, release = 0;
-  bool attention = false;
+  bool attention = false, lock_step = false;
   {
     const std::lock_guard lock(mutex_);
     peer = peer_;
     epoch = status_.epoch;
+    lock_step = status_.state == PairState::lock_step;
     if (status_.state == PairState::joining) {
       if (ack.chunks > chunks_sent_) return;
       attention = chunks_taken_ != ack.chunks;
@@ -474,6 +485,7 @@ void BackupLink::hear_ack(const ftlog::Ack& ack) {
     }
   }
   for (ftlog::LogBlock& block : again) socket_.send(peer, {epoch, std::move(block)});
+  if (lease_ && lock_step) lease_->renew(ack.stamp);
   if (release != 0) outputs_.release(release);
   changed_.notify_all();
   if (attention && attention_) attention_();
@@ -579,7 +591,7 @@ BackupLink::Clock::time_point BackupLink::timer() {
     decide_at = decide_at_;
     if (!peer_.empty() && now - beat_at_ >= beat_ && !hangs) {
       beat_at_ = now;
-      beat = ftlog::Beat{status_.horizon, 0, parts_sent_};
+      beat = ftlog::Beat{status_.horizon, 0, parts_sent_, stamp()};
       // Both may have been lost with a connection.
       engaged = (state == PairState::lock_step || state == PairState::handing_over) && !knows_it_is_engaged_;
       if (state == PairState::handing_over) handover = ftlog::Handover{status_.horizon.sequence};

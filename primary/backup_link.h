@@ -22,6 +22,7 @@
 #include "ftlog/channel_socket.h"
 #include "ftlog/codec.h"
 #include "ftlog/log_sink.h"
+#include "primary/lease.h"
 #include "primary/output_commit.h"
 #include "primary/output_sums.h"
 #include "primary/state_sender.h"
@@ -55,6 +56,8 @@ struct BackupLinkOptions {
   std::string build, node, description;
   ftlog::Start start;  // how a backup builds the machine
   bool durable = false;
+  // Nobody fences this node off when it is deposed: outputs leave on the backup's word only under a lease.
+  bool lease = false;
   std::chrono::milliseconds timeout{250};
   // Without the arbiter's word: wait for it, or stop.
   bool stop_when_unreachable = false;
@@ -133,6 +136,7 @@ class BackupLink : public ftlog::LogSink {
   bool transfer(const OutputSums& sums);
   void engage();
   uint64_t parts_sent() const;
+  uint64_t stamp() const { return lease_ ? lease_->stamp() : 0; }
   void send(const ftlog::ChannelPayload& payload);
   void refuse(const ftlog::ChannelSocket::Peer& peer, bool busy, const std::string& why);
 
@@ -140,6 +144,7 @@ class BackupLink : public ftlog::LogSink {
   emu::Machine& machine_;
   OutputCommit& outputs_;
   ftlog::Arbiter& arbiter_;
+  std::optional<Lease> lease_;
   ftlog::ChannelSocket socket_;
   std::chrono::milliseconds beat_;
   std::function<void()> attention_;

@@ -65,10 +65,11 @@ bool OutputCommit::let_go(const Output& output) {
 
 void OutputCommit::release_locked() {
   const auto now = HostClock::now();
-  const uint64_t until = open_ ? marked_ : std::min(committed_, marked_);
+  const uint64_t until = std::min(open_ ? marked_ : std::min(committed_, marked_), disk_);
   while (!outputs_.empty() && outputs_.front().sequence != 0 && outputs_.front().sequence <= until) {
     const Output& output = outputs_.front();
     moment(Moment::acknowledged_not_sent);
+    if (!may_leave_locked()) return;
     if (!let_go(output)) return;
     moment(Moment::output_sent);
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - output.at).count();
@@ -98,6 +99,33 @@ void OutputCommit::release(uint64_t sequence) {
   const std::lock_guard lock(mutex_);
   committed_ = std::max(committed_, sequence);
   release_locked();
+}
+
+void OutputCommit::require_disk(uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  disk_ = sequence;
+}
+
+void OutputCommit::on_disk(uint64_t sequence) {
+  const std::lock_guard lock(mutex_);
+  if (disk_ == UINT64_MAX) return;
+  disk_ = std::max(disk_, sequence);
+  release_locked();
+}
+
+void OutputCommit::only_while(std::function<bool()> holds) {
+  const std::lock_guard lock(mutex_);
+  holds_ = std::move(holds);
+}
+
+bool OutputCommit::may_leave() const {
+  const std::lock_guard lock(mutex_);
+  return may_leave_locked();
+}
+
+uint64_t OutputCommit::disk() const {
+  const std::lock_guard lock(mutex_);
+  return disk_;
 }
 
 void OutputCommit::open() {

@@ -55,6 +55,17 @@ class OutputCommit {
   void connect(emu::ChannelId channel, Sink sink);
   // Everything marked by `sequence` or before may leave.
   void release(uint64_t sequence);
+  // From now on nothing leaves either before its mark is on this node's own disk, as on_disk() says; it is there up to
+  // `sequence`.
+  void require_disk(uint64_t sequence);
+  void on_disk(uint64_t sequence);
+  // From now on nothing leaves on another's word, by release(), unless this holds at that moment: what was held back is
+  // tried again by the next release().
+  void only_while(std::function<bool()> holds);
+  // Whether an output could leave now, were it marked and known wherever it has to be.
+  bool may_leave() const;
+  // How far it is there; UINT64_MAX where that does not matter.
+  uint64_t disk() const;
   void retry();
   // The first byte of a channel that is still here, or will come.
   uint64_t next_offset(emu::ChannelId channel) const;
@@ -81,6 +92,7 @@ class OutputCommit {
   void hold(emu::ChannelId channel, std::span<const uint8_t> bytes);
   void release_locked();
   bool let_go(const Output& output);
+  bool may_leave_locked() const { return open_ || !holds_ || holds_(); }
 
   emu::Machine& machine_;
   size_t unmarked_ = 0;
@@ -91,6 +103,8 @@ class OutputCommit {
   std::deque<Output> outputs_;
   size_t bytes_ = 0;
   uint64_t committed_ = 0, marked_ = 0, delivered_ = 0;
+  uint64_t disk_ = UINT64_MAX;
+  std::function<bool()> holds_;
   bool open_ = false;
   uint64_t released_ = 0, dropped_ = 0;
   std::vector<uint32_t> waits_us_;  // a ring of the last ones

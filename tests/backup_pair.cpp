@@ -61,7 +61,7 @@ bool await(Condition&& condition) {
 class ToyPrimary {
  public:
   ToyPrimary(LocalArbiter& arbiter, const std::string& address, std::chrono::milliseconds timeout = 2000ms,
-             bool quiet = false)
+             bool quiet = false, uint64_t max_unacknowledged_bytes = 64u << 20)
       : toy(Guest::sleeps), outputs(toy.machine()), quiet_(quiet) {
     const emu::ChannelId channel = toy.machine().world().channel("toy");
     outputs.gate(channel, 0);
@@ -80,6 +80,7 @@ class ToyPrimary {
     o.node = "north";
     o.description = "machine: toy\n";
     o.timeout = timeout;
+    o.max_unacknowledged_bytes = max_unacknowledged_bytes;
     link.emplace(std::move(o), toy.machine(), outputs, arbiter, ftlog::CodecState{}, 1);
     recorder.emplace(toy.machine(), *link, ftlog::Start{}, primary::RecorderOptions{quiet ? 0u : 5'000'000u});
     link->start();
@@ -111,7 +112,7 @@ class ToyPrimary {
  private:
   void run() {
     while (!stop_) {
-      if (link->lag_ns().value_or(0) > kLagBound || outputs.full()) {
+      if (link->lag_ns().value_or(0) > kLagBound || outputs.full() || link->full()) {
         link->wait(2ms);
         link->service(recorder->sums());
         continue;
@@ -196,6 +197,114 @@ class ToyBackup {
   uint64_t position_ = 0;
 };
 
+// A backup that says what the test wants: it takes everything, and acknowledges the log only when it is told to.
+class MuteBackup {
+ public:
+  explicit MuteBackup(const std::string& address) : socket_(options(address)) {
+    socket_.start({.message = [this](const auto&, ftlog::ChannelMessage&& m) { hear(std::move(m)); },
+                   .bad = {},
+                   .timer = [this] { return timer(); }});
+  }
+  ~MuteBackup() { socket_.stop(0ms); }
+  bool engaged() const { return engaged_; }
+  uint64_t heard() const { return heard_; }
+  // From now on, as others do.
+  void acknowledge() { mute_ = false; }
+
+ private:
+  static ftlog::ChannelSocket::Options options(const std::string& address) {
+    ftlog::ChannelSocket::Options o;
+    o.role = ftlog::ChannelSocket::Role::connected;
+    o.address = address;
+    o.name = "mute";
+    return o;
+  }
+  void send(ftlog::ChannelPayload payload) { socket_.send({}, {epoch_, std::move(payload)}); }
+  void hear(ftlog::ChannelMessage&& message) {
+    if (std::holds_alternative<ftlog::Welcome>(message.payload)) {
+      epoch_ = message.epoch;
+      send(ftlog::Ready{"machine: toy\n"});
+    } else if (std::holds_alternative<ftlog::StateChunk>(message.payload)) {
+      ++ack_.chunks;
+    } else if (const auto* end = std::get_if<ftlog::StateEnd>(&message.payload)) {
+      heard_ = ack_.received = end->log.sequence - 1;
+      ack_.replayed = {ack_.received, end->log.icount, end->log.virtual_ns};
+    } else if (std::holds_alternative<ftlog::Engaged>(message.payload)) {
+      engaged_ = ack_.engaged = true;
+    } else if (const auto* block = std::get_if<ftlog::LogBlock>(&message.payload)) {
+      heard_ = block->start.sequence + block->entries - 1;
+      ack_.replayed = block->horizon;
+    }
+    if (!engaged_ || !mute_) ack_.received = std::max<uint64_t>(ack_.received, heard_);
+    if (epoch_ != 0) send(ack_);
+  }
+  std::chrono::steady_clock::time_point timer() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < due_) return due_;
+    if (epoch_ == 0)
+      send(ftlog::Hello{"test", "mute"});
+    else
+      send(ack_);
+    return due_ = now + 20ms;
+  }
+  ftlog::Ack ack_;
+  uint64_t epoch_ = 0;
+  std::chrono::steady_clock::time_point due_;
+  std::atomic<bool> engaged_{false}, mute_{true};
+  std::atomic<uint64_t> heard_{0};
+  ftlog::ChannelSocket socket_;
+};
+
+// A primary that says what the test wants.
+class FalsePrimary {
+ public:
+  explicit FalsePrimary(const std::string& address) : socket_(options(address)) {
+    socket_.start({.message = [this](const auto& peer, ftlog::ChannelMessage&& m) { hear(peer, std::move(m)); },
+                   .bad = {},
+                   .timer = [] { return std::chrono::steady_clock::now() + 1s; }});
+  }
+  ~FalsePrimary() { socket_.stop(0ms); }
+  void say(ftlog::ChannelPayload payload) {
+    const std::lock_guard lock(mutex_);
+    socket_.send(peer_, {1, std::move(payload)});
+  }
+  std::string failed() const {
+    const std::lock_guard lock(mutex_);
+    return failed_;
+  }
+  int hellos() const { return hellos_; }
+  bool is_ready() const { return ready_; }
+
+ private:
+  static ftlog::ChannelSocket::Options options(const std::string& address) {
+    ftlog::ChannelSocket::Options o;
+    o.address = address;
+    return o;
+  }
+  void hear(const ftlog::ChannelSocket::Peer& peer, ftlog::ChannelMessage&& message) {
+    const std::lock_guard lock(mutex_);
+    if (std::holds_alternative<ftlog::Hello>(message.payload)) {
+      ++hellos_;
+      ready_ = false;
+      failed_.clear();
+      peer_ = peer;
+      ftlog::Welcome welcome;
+      welcome.timeout_ms = 60'000;
+      socket_.send(peer, {1, welcome});
+    } else if (std::holds_alternative<ftlog::Ready>(message.payload)) {
+      ready_ = true;
+    } else if (const auto* failed = std::get_if<ftlog::Failed>(&message.payload)) {
+      failed_ = failed->reason;
+    }
+  }
+  mutable std::mutex mutex_;
+  ftlog::ChannelSocket::Peer peer_;
+  std::string failed_;
+  std::atomic<int> hellos_{0};
+  std::atomic<bool> ready_{false};
+  ftlog::ChannelSocket socket_;
+};
+
 }  // namespace
 
 TEST_CASE("pair: a backup says how far it is although the log brings nothing and its beats are far apart") {
@@ -206,6 +315,59 @@ TEST_CASE("pair: a backup says how far it is although the log brings nothing and
   REQUIRE(backup.join());
   const uint64_t before = primary.link->status().replayed.virtual_ns;
   CHECK(backup.follow_until([&] { return primary.link->status().replayed.virtual_ns > before + 100'000'000; }));
+}
+
+TEST_CASE("pair: a primary whose backup takes the log and does not acknowledge it stops at a bound, and goes on") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  constexpr uint64_t kBound = 20'000;
+  ToyPrimary north(arbiter, address, 60'000ms, false, kBound);
+  MuteBackup south(address);
+  REQUIRE(await([&] { return south.engaged() && north.state() == primary::PairState::lock_step; }));
+  const std::string out = north.out();
+  REQUIRE(await([&] {
+    north.toy.type(std::string(500, 'x'));
+    return north.link->full();
+  }));
+  // It stands still there, and nothing has left.
+  REQUIRE(await([&] { return south.heard() == north.link->status().appended; }));
+  CHECK(north.out() == out);
+  CHECK(north.link->status().acknowledged < north.link->status().appended);
+  south.acknowledge();
+  CHECK(await([&] { return !north.link->full() && north.out().size() > out.size(); }));
+  CHECK(north.state() == primary::PairState::lock_step);
+}
+
+TEST_CASE("pair: a log that is no log makes a backup that never takes over, says so, and joins again") {
+  const std::string address = new_address();
+  FalsePrimary north(address);
+  for (const int attempt : {1, 2}) {
+    backup::PrimaryLink::Options o;
+    o.socket.role = ftlog::ChannelSocket::Role::connected;
+    o.socket.address = address;
+    o.socket.name = o.node = "south";
+    o.build = "test";
+    backup::PrimaryLink south(std::move(o));
+    REQUIRE(south.join(kPatience));
+    CHECK(north.hellos() >= attempt);
+    south.ready("machine: toy\n");
+    REQUIRE(await([&] { return north.is_ready(); }));
+    ftlog::StateEnd end;
+    end.log.sequence = 5;
+    north.say(end);
+    ftlog::Bytes chunk;
+    CHECK_FALSE(south.next_chunk(chunk));
+    REQUIRE(south.state_end());
+    north.say(ftlog::Engaged{});
+    ftlog::LogBlock block;
+    block.start = end.log;
+    block.entries = 3;
+    block.body = {0xff, 0xff, 0xff, 0xff, 0xff};
+    north.say(block);
+    REQUIRE(await([&] { return south.wait(5ms) == backup::LinkEvent::failed; }));
+    CHECK(south.trouble().find("the primary's log is damaged") == 0);
+    REQUIRE(await([&] { return north.failed().find("damaged") != std::string::npos; }));
+  }
 }
 
 TEST_CASE("pair: a backup joins a running machine, follows it, and its machine is the same") {

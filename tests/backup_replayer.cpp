@@ -224,3 +224,39 @@ TEST_CASE("An answer of a disk that the machine does not have is a divergence") 
   find<ftlog::BlockDone>(entries).payload = ftlog::BlockDone{999, 1, true, {}};
   diverges(Guest::sleeps, entries, "an answer of a disk on channel 999");
 }
+
+// The machine comes back now and then from a sleep in which much happens and nothing is executed.
+TEST_CASE("A reset deep in a sleep full of events is found again") {
+  // An event every 10 ns, none of which wakes the CPU; the last asks for the reset.
+  struct Busy {
+    ToyMachine& toy;
+    unsigned left = 40'000;
+    emu::EventQueue::Id event = toy.machine().events().add("busy", [this](uint64_t) { tick(); });
+    void tick() {
+      if (--left == 0)
+        toy.machine().stop_with(emu::MachineStop::reset);
+      else
+        toy.machine().events().schedule(event, toy.machine().now_ns() + 10);
+    }
+    void begin() { toy.machine().events().schedule(event, toy.machine().now_ns() + 10); }
+  };
+  ToyRecording recording(Guest::sleeps);
+  Busy busy{recording.toy};
+  busy.begin();
+  const uint64_t before = recording.toy.machine().now_ns();
+  REQUIRE(recording.run(1000) == emu::MachineStop::reset);
+  CHECK(recording.toy.machine().icount() < 10);
+  CHECK(recording.toy.machine().now_ns() - before == 400'000);
+  recording.recorder->resetting();
+  recording.toy.reset();
+  recording.run(500);
+  const auto entries = recording.finish(ftlog::EndReason::stop_at);
+
+  ToyReplay replay(Guest::sleeps, entries);
+  Busy again{replay.toy};
+  again.begin();
+  CHECK(replay.run() == backup::ReplayStop::ended);
+  CHECK(replay.what() == "");
+  CHECK(again.left == 0);
+  CHECK(replay.toy.machine().digest() == recording.digest);
+}

@@ -106,6 +106,7 @@ class Pair:
         self.guest = [guest] if isinstance(guest, str) else guest
         self.options = list(options)
         self.port = free_port()
+        self.address = ('127.0.0.1', self.port)  # of kv_server, for clients
         self.nodes = []
         self.hub_address = hub or f'ipc://{scratch}/hub'
         self.journal = os.path.join(scratch, 'hub.journal')
@@ -134,7 +135,7 @@ class Pair:
         self.number += 1
         name = f'node{self.number}'
         address = self.log_address(name)
-        node = Node(self, name, role, *arguments, '--hub', self.hub_for(name), '--arbiter', self.arbiter, '--log-to', address,
+        node = Node(self, name, role, *arguments, *self.network(name), '--arbiter', self.arbiter, '--log-to', address,
                     '--node', name, '--timeout', str(TIMEOUT_MS), *(self.keys.of_node(name) if self.keys else ()),
                     *self.every_command())
         node.address = self.way_to(name, address)
@@ -150,6 +151,10 @@ class Pair:
 
     def log_address(self, name):
         return f'tcp://127.0.0.1:{free_port()}' if self.keys else f'ipc://{self.scratch}/{name}.log'
+
+    def network(self, name):
+        """Where this node's machine has its network and console."""
+        return ['--hub', self.hub_for(name)]
 
     def way_to(self, name, address):
         """What others join, to reach this node's log."""
@@ -243,7 +248,7 @@ class Clients:
 
     def __init__(self, pair, clients=4, keys=8, seed=1):
         self.history = open(os.path.join(pair.scratch, f'history.{seed}'), 'w')
-        self.load = kv_load.Load(('127.0.0.1', pair.port), clients, keys, seed, 30, None, self.history).start()
+        self.load = kv_load.Load(pair.address, clients, keys, seed, 30, None, self.history).start()
 
     def stop(self):
         summary = self.load.stop()

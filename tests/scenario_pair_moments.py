@@ -56,9 +56,16 @@ def successor_dies(moment):
             serves(clients, 'in lock step')
             live.kill()
             require(standby.code() == -9, f'the successor ended with {standby.process.returncode}')
-            # It had won the epoch already, and nothing of that is in a log.
-            pair._start('recover', '--durable', '--log', logs[1], '--force').is_in('alone')
+            # It had won the epoch, and its log may not know: its own name at the arbiter is enough for its log, and
+            # against the other's.
+            refused = pair._start('recover', '--durable', '--log', logs[0])
+            require(refused.code() == 2 and 'reigned last, in epoch 2' in refused.said(), f'{refused.said()}')
+            recovered = pair._start('recover', '--durable', '--log', logs[1])
+            recovered.is_in('alone')
+            require(recovered.status()['epoch'] == 3, f'{recovered.status()}')
             serves(clients, 'after the recovery')
+            again = pair._start('recover', '--durable', '--log', logs[1])
+            require(again.code() == 2 and 'still writes this log' in again.said(), f'{again.said()}')
             clients.stop()
     test.__name__ = 'successor_dies_at_' + moment.replace('-', '_')
     return test

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "tools/follow_session.h"
+#include "tools/live_node.h"
 #include "tools/run_options.h"
 #include "tools/serial_backend.h"
 
@@ -22,6 +23,7 @@ int follow(BackupCommand& command) {
   command.pair.json = run.json;
   const bool own_machine = !run.images.empty() || !run.kernel.empty() || !run.flat.empty() || !run.disks.empty() ||
                            !run.cdrom.empty() || !run.floppy.empty() || !run.virtio_disks.empty();
+  check_world(command.pair, run);
   PairIdentity identity = identify(command.pair);
   install_signal_handlers();
   NodeControl control(command.pair, identity);

@@ -69,6 +69,7 @@ int primary(PrimaryCommand& command) {
         "beside them");
   if (!run.from_snapshot.empty()) throw UsageError("--from-snapshot: a pair begins at power-on, or by recovery");
   command.pair.json = run.json;
+  check_world(command.pair, run);
   PairIdentity identity = identify(command.pair);
   run = with_hub_disks(std::move(run), command.pair.hub, identity.hub_keys.get());
   NodeControl control(command.pair, identity);

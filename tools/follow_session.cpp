@@ -74,8 +74,15 @@ void FollowSession::drop_machine() {
   control_.answer_with([] { return nlohmann::ordered_json{{"role", "backup"}, {"state", "joining"}}; });
   link_.reset();
   replayer_.reset();
+  // A log that no epoch ever reached is of no use to anybody.
+  if (own_ && !own_counts_) {
+    const std::string stint = own_->directory();
+    own_.reset();
+    remove_stint(stint);
+  }
   own_.reset();
-  early_.clear();
+  own_counts_ = false;
+  unapplied_.clear();
   outputs_.reset();
   setup_.pc.reset();
   setup_ = {};
@@ -205,6 +212,10 @@ bool FollowSession::take_state() {
   if (!options_.log.empty()) begin_own_log();
   replayer_->on_applied([this](const ftlog::LogEntry& entry) {
     if (std::holds_alternative<ftlog::OutputMark>(entry.payload)) outputs_->mark(entry.sequence);
+    if (!options_.log.empty()) {
+      const std::lock_guard lock(unapplied_mutex_);
+      while (!unapplied_.empty() && unapplied_.front().sequence <= entry.sequence) unapplied_.pop_front();
+    }
     const emu::Machine& here = setup_.pc->machine();
     link_->replayed({entry.sequence, here.icount(), here.now_ns()});
     primary::moment(primary::Moment::entry_applied);
@@ -214,30 +225,62 @@ bool FollowSession::take_state() {
 }
 
 void FollowSession::begin_own_log() {
-  auto log = std::make_unique<StintLog>(options_.log, setup_, options_.durable);
+  auto log = std::make_unique<StintLog>(options_.log, setup_);
   log->begin(start_, replayer_->sums());
   const std::lock_guard lock(own_mutex_);
   own_icount_ = setup_.pc->machine().icount();
   own_virtual_ns_ = setup_.pc->machine().now_ns();
+  write_unapplied(*log);
   own_ = std::move(log);
-  std::vector<ftlog::LogEntry> early;
-  early.swap(early_);
-  for (const ftlog::LogEntry& entry : early)
+  next_snapshot_ = own_icount_ + options_.snapshot_every_minstr * 1'000'000;
+}
+
+// The primary's snapshots are on its disk, not here.
+void FollowSession::write_unapplied(StintLog& log) {
+  const std::lock_guard lock(unapplied_mutex_);
+  for (const ftlog::LogEntry& entry : unapplied_)
     if (!std::holds_alternative<ftlog::Snapshot>(entry.payload))
-      own_->writer().append(entry.icount, entry.virtual_ns, entry.payload);
+      log.writer().append(entry.icount, entry.virtual_ns, entry.payload);
+}
+
+void FollowSession::renew_own_log() {
+  emu::Machine& machine = setup_.pc->machine();
+  // What stopped the machine is explained by an entry that has not come yet.
+  if (options_.log.empty() || options_.snapshot_every_minstr == 0 || machine.icount() < next_snapshot_ ||
+      replayer_->stopped() || !link_->engaged())
+    return;
+  next_snapshot_ = machine.icount() + options_.snapshot_every_minstr * 1'000'000;
+  auto next = std::make_unique<StintLog>(options_.log, setup_);
+  next->begin(start_, replayer_->sums());
+  {
+    const std::lock_guard lock(own_mutex_);
+    next->writer().append(machine.icount(), machine.now_ns(), ftlog::Epoch{link_->epoch()});
+    write_unapplied(*next);
+    next->writer().sync();
+    own_ = std::move(next);
+  }
+  spdlog::info("epoch {}: icount {}: the log goes on in {}", link_->epoch(), machine.icount(), own_->directory());
+  forget_stints(options_.log, options_.keep_logs);
 }
 
 void FollowSession::keep(const std::vector<ftlog::LogEntry>& entries) {
   const std::lock_guard lock(own_mutex_);
-  if (!own_) {
-    early_.insert(early_.end(), entries.begin(), entries.end());
-    return;
+  {
+    const std::lock_guard also(unapplied_mutex_);
+    unapplied_.insert(unapplied_.end(), entries.begin(), entries.end());
   }
+  if (!own_) return;
   // The primary's snapshots are on its disk, not here.
-  for (const ftlog::LogEntry& entry : entries)
+  bool marks = false;
+  for (const ftlog::LogEntry& entry : entries) {
+    marks = marks || std::holds_alternative<ftlog::OutputMark>(entry.payload);
     if (!std::holds_alternative<ftlog::Snapshot>(entry.payload))
       own_->writer().append(entry.icount, entry.virtual_ns, entry.payload);
-  own_->writer().flush();
+  }
+  if (marks && options_.durable)
+    own_->writer().sync();
+  else
+    own_->writer().flush();
 }
 
 // From here on this log holds everything that a client may have seen: recovery looks for the epoch.
@@ -248,6 +291,7 @@ void FollowSession::note_engaged() {
   own_->writer().append(std::max(log.icount, own_icount_), std::max(log.virtual_ns, own_virtual_ns_),
                         ftlog::Epoch{link_->epoch()});
   own_->writer().sync();
+  own_counts_ = true;
 }
 
 FollowSession::Outcome FollowSession::follow() {
@@ -288,7 +332,9 @@ FollowSession::Outcome FollowSession::follow() {
     if (!told && link_->engaged()) {
       told = true;
       spdlog::info("epoch {}: in lock step at icount {}", link_->epoch(), machine.icount());
+      if (!options_.log.empty()) forget_stints(options_.log, options_.keep_logs);
     }
+    renew_own_log();
     switch (link_->wait(kLookAround)) {
       case backup::LinkEvent::none:
       case backup::LinkEvent::news:
@@ -340,7 +386,10 @@ std::optional<int> FollowSession::take_over(bool graceful) {
   takeover.log = link_->log_state();
   takeover.sums = replayer_->sums();
   takeover.stopped = replayer_->stopped();
-  takeover.own = std::move(own_);
+  {
+    const std::lock_guard lock(own_mutex_);
+    takeover.own = std::move(own_);
+  }
   takeover.on_live = [this, epoch] {
     primary::moment(primary::Moment::takeover_live);
     link_->leave(fmt::format("{} took over in epoch {}", identity_.node, epoch));

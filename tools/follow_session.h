@@ -2,6 +2,7 @@
 // to take over), ends, or does something that this machine cannot agree with.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -46,6 +47,9 @@ class FollowSession {
   void keep(const std::vector<ftlog::LogEntry>& entries);
   void note_engaged();
   void begin_own_log();
+  // Now and then another recording, with a snapshot of where the machine is and what was received beyond.
+  void renew_own_log();
+  void write_unapplied(StintLog& log);
   nlohmann::ordered_json status() const;
 
   const PairOptions& options_;
@@ -54,7 +58,7 @@ class FollowSession {
   RunOptions run_options_;
   bool own_machine_;
   bool told_who_is_silent_ = false;
-  Wakeup answered_;  // by one of those who are asked
+  Wakeup answered_;                            // by one of those who are asked
   std::unique_ptr<backup::PrimaryLink> link_;  // calls what is below
   ftlog::Start start_;
   MachineSetup setup_;
@@ -62,7 +66,10 @@ class FollowSession {
   std::unique_ptr<backup::Replayer> replayer_;
   std::mutex own_mutex_;
   std::unique_ptr<StintLog> own_;
-  std::vector<ftlog::LogEntry> early_;            // came before there was a log
+  bool own_counts_ = false;  // it has its epoch
+  std::mutex unapplied_mutex_;
+  std::deque<ftlog::LogEntry> unapplied_;  // received, and in the own log if there is one yet
+  uint64_t next_snapshot_ = 0;
   uint64_t own_icount_ = 0, own_virtual_ns_ = 0;  // of its first entries
   std::optional<RamFlip> flip_;
   std::optional<int> ended_;

@@ -3,7 +3,11 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
+
+#include "tools/net_options.h"
 #include "tools/record_session.h"
+#include "tools/serial_backend.h"
 
 namespace understudy::tools {
 
@@ -19,6 +23,12 @@ constexpr std::chrono::seconds kFarewell{5};
 uint64_t host_ns() { return static_cast<uint64_t>(SteadyClock::now().time_since_epoch().count()); }
 
 }  // namespace
+
+void check_world(const PairOptions& options, const RunOptions& run) {
+  if (!options.hub.empty() && run.net != "none")
+    throw UsageError(fmt::format("--net {}: the machine's network is the hub's: give --hub or --net", run.net));
+  try_net(run.net);
+}
 
 LiveNode::LiveNode(const PairOptions& options, PairIdentity& identity, NodeControl& control, const RunOptions& run,
                    MachineSetup& setup, primary::OutputCommit& outputs, const ftlog::Start& start)
@@ -44,6 +54,7 @@ void LiveNode::make_link(const ftlog::CodecState& log, uint64_t epoch) {
   o.timeout = std::chrono::milliseconds(options_.timeout_ms);
   o.give_up = std::chrono::milliseconds(options_.give_up_ms);
   o.stop_when_unreachable = options_.unreachable == "stop";
+  o.lease = options_.hub.empty();
   try {
     link_ = std::make_unique<primary::BackupLink>(o, machine_, outputs_, *identity_.arbiter, log, epoch);
   } catch (const ftlog::ChannelError& error) {
@@ -53,10 +64,20 @@ void LiveNode::make_link(const ftlog::CodecState& log, uint64_t epoch) {
     link_ = std::make_unique<primary::BackupLink>(o, machine_, outputs_, *identity_.arbiter, log, epoch);
   }
   log_ = std::make_unique<PairLog>(*link_, own_ ? &own_->writer() : nullptr);
+  follow_the_disk();
+}
+
+void LiveNode::follow_the_disk() {
+  if (!own_ || !options_.durable) return;
+  // Every entry goes to both logs from here on; the own one counts from its stint's beginning.
+  const uint64_t between = link_->last() - own_->writer().appended();
+  outputs_.require_disk(link_->last());
+  own_->writer().sync_behind(
+      [&outputs = outputs_, between](uint64_t sequence) { outputs.on_disk(sequence + between); });
 }
 
 int LiveNode::run_from_power_on(uint64_t epoch) {
-  if (!options_.log.empty()) own_ = std::make_unique<StintLog>(options_.log, setup_, options_.durable);
+  if (!options_.log.empty()) own_ = std::make_unique<StintLog>(options_.log, setup_);
   make_link({}, epoch);
   recorder_ = std::make_unique<primary::Recorder>(machine_, *log_, start_, primary::RecorderOptions{});
   recorder_->new_epoch(epoch);
@@ -70,8 +91,13 @@ int LiveNode::run_from_takeover(Takeover takeover) {
   recorder_ =
       std::make_unique<primary::Recorder>(machine_, *log_, std::move(takeover.sums), primary::RecorderOptions{});
   recorder_->new_epoch(takeover.epoch);
+  if (own_) own_->writer().flush();
   recorder_->mark_outputs();
   outputs_.mark(link_->last());
+  if (options_.hub.empty() && setup_.nic && run_options_.net.starts_with("tap:")) {
+    announcer_.emplace(*setup_.nic);
+    announcer_->begin(SteadyClock::now());
+  }
   return run(takeover.stopped, [this, &takeover] {
     const auto ms = [](auto from, auto to) { return std::chrono::duration<double, std::milli>(to - from).count(); };
     const auto now = SteadyClock::now();
@@ -84,6 +110,7 @@ int LiveNode::run_from_takeover(Takeover takeover) {
         "epoch {}: live at icount {}: silence noticed after {:.1f} ms, replayed in {:.1f} ms, live in {:.1f} ms",
         takeover.epoch, machine_.icount(), takeover_["detect_ms"].get<double>(), takeover_["replay_ms"].get<double>(),
         takeover_["go_live_ms"].get<double>());
+    announce();
     takeover.on_live();
   });
 }
@@ -126,6 +153,11 @@ int LiveNode::run(std::optional<emu::MachineStop> stopped, const std::function<v
   link_->start();
   control_.answer_with([this] { return status(); });
   if (!options_.listen.empty()) spdlog::info("backups can join at {}", link_->endpoint());
+  // Those before are not needed once this one's epoch is on the disk.
+  if (own_ && options_.keep_logs != 0 && stints(options_.log).size() > options_.keep_logs) {
+    own_->writer().sync();
+    forget_stints(options_.log, options_.keep_logs);
+  }
   const RunResult result = session_->run(stopped);
   superseded_ = handing_over_ || (result.exit == RunExit::error && result.code == exit_code::kLost);
   if (result.exit == RunExit::error) {
@@ -143,6 +175,7 @@ int LiveNode::run(std::optional<emu::MachineStop> stopped, const std::function<v
   }
   control_.on_request({});
   control_.answer_with({});
+  own_.reset();
   // Each of these calls the next: the channel the hub, the hub's link the channel's owner.
   link_->stop();
   hub_.reset();
@@ -164,7 +197,8 @@ void LiveNode::between_slices() {
   if (control_.take_switchover()) switch_over();
   if (handing_over_) return;
   if (link_->service(recorder_->sums())) wakeup_.notify();
-  if (hub_) hub_->between_slices(recorder_->sums(), link_->last(), link_->committed());
+  if (hub_) hub_->between_slices(recorder_->sums(), link_->last(), std::min(link_->committed(), outputs_.disk()));
+  announce();
   hold_back();
   if (link_->state() == primary::PairState::deposed) {
     const bool unreachable = options_.unreachable == "stop" && link_->verdict().find("reigns") == std::string::npos;
@@ -204,10 +238,31 @@ void LiveNode::hold_back() {
 
 void LiveNode::snapshot_sometimes() {
   if (!own_ || options_.snapshot_every_minstr == 0 || machine_.icount() < next_snapshot_) return;
+  next_snapshot_ = machine_.icount() + options_.snapshot_every_minstr * 1'000'000;
+  if (own_->bytes() >= options_.log_limit_mib << 20) return begin_stint();
   const ftlog::Snapshot snapshot = own_->take_snapshot();
   recorder_->took_snapshot(snapshot);
   outputs_.mark(link_->last());
-  next_snapshot_ = machine_.icount() + options_.snapshot_every_minstr * 1'000'000;
+}
+
+void LiveNode::begin_stint() {
+  auto next = std::make_unique<StintLog>(options_.log, setup_);
+  next->begin(start_, recorder_->sums());
+  next->writer().append(machine_.icount(), machine_.now_ns(), ftlog::Epoch{link_->status().epoch});
+  next->writer().sync();
+  log_->go_on_in(next->writer());
+  own_ = std::move(next);
+  follow_the_disk();
+  spdlog::info("epoch {}: icount {}: the log goes on in {}", link_->status().epoch, machine_.icount(),
+               own_->directory());
+  forget_stints(options_.log, options_.keep_logs);
+}
+
+// Only while this node's own frames may leave: one that was stopped meanwhile is perhaps no longer where the guest is.
+void LiveNode::announce() {
+  if (!announcer_ || !outputs_.may_leave()) return;
+  const auto send = [this](std::span<const uint8_t> frame) { session_->send_frame(frame); };
+  if (!announcer_->poll(SteadyClock::now(), send)) announcer_.reset();
 }
 
 // The machine stands still until its backup reigns; if the backup is lost over it, it goes on.
@@ -250,6 +305,7 @@ ordered_json LiveNode::status() const {
       {"live_s", seconds},
       {"appended", pair.appended},
       {"acknowledged", pair.acknowledged},
+      {"on_disk", std::min(pair.appended, outputs_.disk())},
       {"lag_ms", static_cast<double>(link_->lag_ns().value_or(0)) / 1e6},
       {"slowed",
        {{"share", slowdown_.share(SteadyClock::now())},

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "devices/station_announcement.h"
 #include "primary/backup_link.h"
 #include "primary/lag_control.h"
 #include "primary/output_commit.h"
@@ -19,6 +20,9 @@
 #include "tools/slowdown.h"
 
 namespace understudy::tools {
+
+// Throws UsageError when the machine's ends, as a node of a pair has them, cannot be opened on this host.
+void check_world(const PairOptions& options, const RunOptions& run);
 
 class LiveNode {
  public:
@@ -49,9 +53,14 @@ class LiveNode {
   int run(std::optional<emu::MachineStop> stopped, const std::function<void()>& on_live);
   void connect_world(uint64_t epoch);
   void make_link(const ftlog::CodecState& log, uint64_t epoch);
+  // With --durable: what is in the own log holds outputs up until it is on the disk.
+  void follow_the_disk();
   void between_slices();
   void hold_back();
   void snapshot_sometimes();
+  // Another recording, which begins with a snapshot.
+  void begin_stint();
+  void announce();
   void switch_over();
   nlohmann::ordered_json status() const;
 
@@ -74,6 +83,7 @@ class LiveNode {
   uint64_t lag_of_ = 0;  // which backup's
   Slowdown slowdown_{std::chrono::steady_clock::now()};
   uint64_t next_snapshot_ = 0;
+  std::optional<devices::StationAnnouncer> announcer_;
   bool handing_over_ = false, superseded_ = false;
   nlohmann::ordered_json takeover_;  // how it went, for status()
   std::chrono::steady_clock::time_point live_since_;

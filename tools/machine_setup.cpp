@@ -365,6 +365,7 @@ MachineSetup set_up_machine(const RunOptions& options, int64_t rtc_start) {
   for (const std::string& path : options.virtio_disks)
     config.virtio_disks.push_back(open_disk(fmt::format("virtio_disk{}", config.virtio_disks.size()), path));
   config.nic = nic_config(options);
+  if (config.nic.model != devices::NicModel::none) setup.nic = config.nic.mac;
   if (config.nic.model != devices::NicModel::none)
     setup.fixed.add("nic", fmt::format("{} {:02x}", options.nic, fmt::join(config.nic.mac, ":")));
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -29,6 +30,7 @@ struct MachineSetup {
   std::vector<Shared> shared;
   std::unique_ptr<devices::Pc> pc;
   bool has_firmware = false;
+  std::optional<devices::MacAddress> nic;  // the card's address, if there is one
   // Every file that was read to build this, as the options name it: images, kernels, ROMs.
   std::set<std::string> files;
   // What the machine is made of as far as it never changes, without the drives' contents.

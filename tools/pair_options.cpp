@@ -7,9 +7,12 @@
 
 #include <array>
 #include <random>
+#include <set>
 
 #include "ftlog/recording.h"
 #include "primary/moment.h"
+#include "tools/config_file.h"
+#include "tools/node_names.h"
 #include "tools/serial_backend.h"
 
 namespace understudy::tools {
@@ -81,8 +84,22 @@ void add_pair_options(CLI::App& command, PairOptions& o) {
       "Nothing leaves before its log is on the disk too, so that losing all nodes at once loses nothing that a "
       "client saw (needs --log)");
   pair->add_option("--snapshot-every", o.snapshot_every_minstr,
-                   "With --log: million instructions between snapshots, from which recovery starts; 0: none")
+                   "With --log: million instructions between snapshots, from which recovery starts, on either node; 0: "
+                   "none")
       ->type_name("MINSTR")
+      ->capture_default_str();
+  pair->add_option("--log-limit", o.log_limit_mib,
+                   "With --log: MiB of a recording in it, snapshots included, after which a live node begins another "
+                   "one with a snapshot of its own; a backup begins another with each snapshot")
+      ->check(CLI::Range(1u, 1u << 20))
+      ->type_name("MIB")
+      ->capture_default_str();
+  pair->add_option(
+          "--keep-logs", o.keep_logs,
+          "With --log: how many of the newest recordings in it are kept, at least 2; 0: all. Recovery needs the "
+          "newest one that was live or in lock step")
+      ->check(CLI::IsMember(std::set<unsigned>{0}) | CLI::Range(2u, 1'000'000u))
+      ->type_name("N")
       ->capture_default_str();
   pair->add_option("--hub", o.hub, "The hub's address: its network and console are the service's")
       ->type_name("ADDRESS");
@@ -96,6 +113,7 @@ void add_pair_options(CLI::App& command, PairOptions& o) {
   pair->add_option("--log-level", o.log_level, "What is said on standard error")
       ->check(CLI::IsMember({"debug", "info", "warning", "error"}))
       ->capture_default_str();
+  add_config_option(command);
   pair->add_option("--kill-at", o.kill_at,
                    "For tests: this process kills itself at a moment of the protocol, NAME[:COUNT]")
       ->type_name("MOMENT");
@@ -137,6 +155,7 @@ PairIdentity identify(const PairOptions& options) {
   // An address that cannot be listened at is found before anything is claimed.
   if (!options.listen.empty()) ftlog::ChannelSocket(listening_socket(options, identity));
   identity.arbiter = ftlog::open_arbiter(options.arbiter, std::chrono::milliseconds(options.arbiter_timeout_ms));
+  if (!options.log.empty()) note_node(options.log, identity.node);
   return identity;
 }
 

@@ -30,6 +30,8 @@ struct PairOptions {
   bool durable = false;
   std::string log;  // a folder for the log that this node keeps; empty: none
   uint64_t snapshot_every_minstr = 2000;
+  uint64_t log_limit_mib = 512;
+  unsigned keep_logs = 3;
   std::string unreachable = "wait";
   std::string hub, hub_key;
   std::string control;
@@ -48,7 +50,7 @@ struct PairIdentity {
   std::unique_ptr<ftlog::CurveIdentity> hub_keys;  // with the hub as the peer
   std::unique_ptr<ftlog::Arbiter> arbiter;
 };
-// Throws UsageError, ftlog::KeyError, ftlog::ArbiterError. Sets up logging.
+// Throws UsageError, ftlog::KeyError, ftlog::ArbiterError, and what note_node() throws. Sets up logging.
 PairIdentity identify(const PairOptions& options);
 // Both check the address. Throw ftlog::KeyError.
 ftlog::ChannelSocket::Options listening_socket(const PairOptions& options, const PairIdentity& identity);

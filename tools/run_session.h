@@ -46,6 +46,10 @@ class RunSession {
   RunResult run(std::optional<emu::MachineStop> stopped = std::nullopt);
   // From between two slices: run() shall return this.
   void end(RunExit exit, int code);
+  // Out of the card's cable at once, past everything that holds the machine's own frames.
+  void send_frame(std::span<const uint8_t> frame) {
+    if (net_) net_->send(frame);
+  }
   // Ends the wait of an idle machine. Any thread.
   void wake() { wakeup_.notify(); }
 

@@ -1,0 +1,77 @@
+// When what a machine sends may leave: by its backup's word, by its own disk's, or both.
+#include <doctest/doctest.h>
+
+#include "primary/output_commit.h"
+#include "tests/replay_rig.h"
+
+using namespace understudy;
+using namespace understudy::test;
+
+namespace {
+
+// A toy that has sent three times, each marked: sequences 1, 2 and 3.
+struct Sent {
+  ToyMachine toy{Guest::sleeps};
+  emu::ChannelId channel = toy.machine().world().channel("toy");
+  primary::OutputCommit outputs{toy.machine()};
+  std::string out;
+
+  Sent() {
+    outputs.gate(channel, 0);
+    outputs.connect(channel, [this](uint64_t, std::span<const uint8_t> bytes) {
+      out.append(bytes.begin(), bytes.end());
+      return true;
+    });
+  }
+  void send() {
+    for (uint64_t sequence = 1; sequence <= 3; ++sequence) {
+      const uint8_t byte = static_cast<uint8_t>('a' + sequence - 1);
+      toy.machine().world().emit(channel, {&byte, 1});
+      outputs.mark(sequence);
+    }
+  }
+};
+
+}  // namespace
+
+TEST_CASE("output commit: with a disk that counts, the later word lets an output go") {
+  Sent sent;
+  sent.outputs.require_disk(0);
+  SUBCASE("the backup's first") {
+    sent.send();
+    sent.outputs.release(2);
+    CHECK(sent.out.empty());
+    CHECK(sent.outputs.delivered() == 0);
+    sent.outputs.on_disk(1);
+    CHECK(sent.out == "a");
+    sent.outputs.on_disk(3);
+    CHECK(sent.out == "ab");
+    sent.outputs.release(3);
+    CHECK(sent.out == "abc");
+    CHECK(sent.outputs.delivered() == 3);
+  }
+  SUBCASE("the disk's first") {
+    sent.send();
+    sent.outputs.on_disk(3);
+    CHECK(sent.out.empty());
+    sent.outputs.release(1);
+    CHECK(sent.out == "a");
+  }
+  SUBCASE("alone, the disk's only") {
+    sent.outputs.open();
+    sent.send();
+    CHECK(sent.out.empty());
+    sent.outputs.on_disk(2);
+    CHECK(sent.out == "ab");
+  }
+}
+
+TEST_CASE("output commit: without one, its word means nothing") {
+  Sent sent;
+  sent.send();
+  sent.outputs.on_disk(3);
+  CHECK(sent.out.empty());
+  CHECK(sent.outputs.disk() == UINT64_MAX);
+  sent.outputs.release(3);
+  CHECK(sent.out == "abc");
+}

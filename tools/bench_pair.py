@@ -1,0 +1,243 @@
+"""The rows of tools/bench that are about a pair: what a backup costs the machine, its clients and the host. Ratios are of
+host time, pair against single machine, one after the other in each round; a pair wants two quiet cores, as it computes
+everything twice. Sizes and times are the pair's own.
+"""
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import bench_world
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, 'tests'))
+KEY_VALUE_S = 5  # of load, for each figure
+MOVED_BYTES = 16_000_000
+SCRIPT = 'i=0; while [ $i -lt 400 ]; do i=$((i+1)); /bin/true; cat /proc/stat >/tmp/x; done'
+TIMEOUT_MS = 250
+
+
+class PairRow:
+    def __init__(self, what, unit, goal, source):
+        self.what, self.unit, self.goal, self.source = what, unit, goal, source
+        self.name = f'pair/{what}'
+
+
+def rows():
+    yield PairRow('cpu', 'ratio', 0.97, 'cpu')
+    yield PairRow('linux-boot', 'ratio', 0.95, 'linux-boot')
+    yield PairRow('shell-script', 'ratio', 0.95, 'shell-script')
+    yield PairRow('receive', 'ratio', 0.85, 'network')
+    yield PairRow('send', 'ratio', 0.85, 'network')
+    yield PairRow('answers', 'ratio', 0.85, 'answers')
+    yield PairRow('output-wait', 'us', 300, 'answers')
+    yield PairRow('idle-log', 'kbit/s', 10, 'idle')
+    yield PairRow('memory', 'MB', 250, 'answers')
+    yield PairRow('stall-at-kill', 'ms', TIMEOUT_MS + 150, 'answers')
+    yield PairRow('stall-at-repair', 'ms', 150, 'answers')
+
+
+def linux(options, *append):
+    return ['vmlinuz-amd64', '--initrd', 'initramfs-amd64.img', '--memory', '128', '--append',
+            ' '.join(('console=ttyS0 quiet', *append))]
+
+
+def placed(options, words):
+    return [os.path.join(options.images, word) if word.startswith(('vmlinuz', 'initramfs')) else word for word in words]
+
+
+class Two:
+    """A primary without a hub and its backup, from power-on to the guest's end."""
+
+    def __init__(self, understudy, scratch, words):
+        common = ['--arbiter', f'file:{scratch}/arbiter-{time.monotonic_ns()}', '--timeout', '2000', '--log-level', 'warning']
+        where = f'ipc://{scratch}/bench-{time.monotonic_ns()}'
+        self.backup = subprocess.Popen([understudy, 'backup', '--join', where, '--log-to', where + '-b', '--serial', 'none',
+                                        *common], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.control = where + '-control'
+        self.primary = subprocess.Popen([understudy, 'primary', *words, '--log-to', where, '--control', self.control, *common],
+                                        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def finish(self, timeout_s):
+        give_up = threading.Timer(timeout_s, self.primary.kill)
+        give_up.start()
+        try:
+            output, said = self.primary.communicate()
+            self.backup.wait(timeout_s)
+        finally:
+            give_up.cancel()
+            for process in (self.primary, self.backup):
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
+        return output, said
+
+
+def whole_runs(understudy, options, scratch, words, good):
+    """Seconds of a single machine and of a pair, from start to end."""
+    began = time.monotonic()
+    single = subprocess.run([understudy, 'run', *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, timeout=options.timeout, check=False)
+    alone = time.monotonic() - began
+    if single.returncode not in good:
+        raise bench_world.Failed(f'run ended with {single.returncode}: {single.stderr[-300:]!r}')
+    began = time.monotonic()
+    two = Two(understudy, scratch, words)
+    output, said = two.finish(options.timeout)
+    both = time.monotonic() - began
+    if two.primary.returncode != single.returncode or two.backup.returncode != single.returncode:
+        raise bench_world.Failed(f'primary {two.primary.returncode}, backup {two.backup.returncode}: {said[-300:]!r}')
+    return alone / both
+
+
+def cpu(understudy, options, scratch):
+    guest = os.path.join(options.build, 'firmware', 'cpu_bench.elf')
+    return {'cpu': whole_runs(understudy, options, scratch, [guest, '--unpaced', '--memory', '64'], (33,))}
+
+
+def linux_boot(understudy, options, scratch):
+    words = placed(options, linux(options, 'understudy.run="true"'))
+    return {'linux-boot': whole_runs(understudy, options, scratch, [*words, '--unpaced'], (0,))}
+
+
+def shell_script(understudy, options, scratch):
+    words = placed(options, linux(options, f'understudy.run="{SCRIPT}"'))
+    return {'shell-script': whole_runs(understudy, options, scratch, [*words, '--unpaced'], (0,))}
+
+
+def network(understudy, options, scratch):
+    """MB/s each way behind a hub, by a pair and by a single machine."""
+    figures = {}
+    for pair in (False, True):
+        peer = bench_world.Peer(MOVED_BYTES)
+        hub = f'ipc://{scratch}/hub-{time.monotonic_ns()}'
+        world = subprocess.Popen([understudy, 'hub', '--listen', hub, '--net', 'user'], stderr=subprocess.DEVNULL)
+        try:
+            work = (f'ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; sleep 3; '
+                    f'wget -q -O /dev/null http://10.0.2.2:{peer.port}/; head -c {peer.size} /dev/zero | nc 10.0.2.2 {peer.port}')
+            words = placed(options, ['--nic', 'virtio', *linux(options, f'understudy.run="{work}"')])
+            if pair:
+                two = Two(understudy, scratch, [*words, '--hub', hub])
+                two.finish(options.timeout)
+            else:
+                subprocess.run([understudy, 'run', *words, '--net', f'hub:{hub}', '--serial', 'none', '--paced'],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=options.timeout, check=False)
+        finally:
+            peer.close()
+            world.terminate()
+            world.wait()
+        if set(peer.rates) != {'receive', 'send'}:
+            raise bench_world.Failed(f'transfers {sorted(peer.rates)} {"of the pair" if pair else "of one"}')
+        for way, rate in peer.rates.items():
+            figures.setdefault(way, []).append(rate)
+    return {way: both / one for way, (one, both) in figures.items()}
+
+
+def peak_mb(process):
+    with open(f'/proc/{process.pid}/status') as file:
+        return int(re.search(r'VmHWM:\s+(\d+)', file.read())[1]) * 1024 / 1e6
+
+
+def answers(understudy, options, scratch):
+    """A key-value server under four clients: alone, with a backup, over a kill and over a repair."""
+    os.environ.update(UNDERSTUDY=understudy, UNDERSTUDY_FIRMWARE=os.path.join(options.build, 'firmware'),
+                      UNDERSTUDY_TIMEOUT_MS=str(TIMEOUT_MS))
+    import pair_rig
+
+    def longest(clients, action):
+        clients.load._longest_wait = 0
+        action()
+        time.sleep(1)
+        return clients.load.summary()['longest_wait_s'] * 1000
+
+    with pair_rig.scratch() as folder, pair_rig.Pair(folder, options=('--nic', 'virtio', '--memory', '64')) as pair:
+        live = pair.primary()
+        pair.ready()
+        clients = pair_rig.Clients(pair)
+
+        def rate():
+            before, began = clients.load.answered, time.monotonic()
+            time.sleep(KEY_VALUE_S)
+            return (clients.load.answered - before) / (time.monotonic() - began)
+
+        def repaired():
+            pair.standby = pair.backup()
+            pair.standby.is_in('lock-step')
+
+        def killed():
+            live.kill()
+            pair_rig.until('the backup is live', lambda: (pair.standby.status() or {}).get('role') == 'primary')
+
+        alone = rate()
+        repair_ms = longest(clients, repaired)
+        both = rate()
+        wait_us = live.status()['outputs']['median_wait_us']
+        memory = max(peak_mb(node.process) for node in (live, pair.standby)) - 64 * 2**20 / 1e6
+        kill_ms = longest(clients, killed)
+        clients.stop()
+    return {'answers': both / alone, 'output-wait': wait_us, 'memory': memory, 'stall-at-kill': kill_ms,
+            'stall-at-repair': repair_ms}
+
+
+def idle(understudy, options, scratch):
+    two = Two(understudy, scratch, [*placed(options, linux(options)), '--serial', f'file:{scratch}/idle-console'])
+
+    def status():
+        done = subprocess.run([understudy, 'status', '--json', two.control], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                              check=False)
+        try:
+            return json.loads(done.stdout)[0].get('status') or {}
+        except ValueError:
+            return {}
+
+    try:
+        deadline = time.monotonic() + options.timeout
+        while not (status().get('state') == 'lock-step' and 'understudy:/#' in open(f'{scratch}/idle-console').read()):
+            if time.monotonic() > deadline:
+                raise bench_world.Failed('no prompt in lock step')
+            time.sleep(0.2)
+        time.sleep(min(bench_world.SETTLE_S, options.idle))
+        before, began = status()['log']['bytes_out'], time.monotonic()
+        time.sleep(options.idle)
+        grown, took = status()['log']['bytes_out'] - before, time.monotonic() - began
+    finally:
+        two.primary.send_signal(signal.SIGTERM)
+        two.finish(30)
+    return {'idle-log': grown * 8 / 1000 / took}
+
+
+SOURCES = {'cpu': cpu, 'linux-boot': linux_boot, 'shell-script': shell_script, 'network': network, 'answers': answers,
+           'idle': idle}
+
+
+def measure(wanted, understudy, scratch, options, rounds, say):
+    """The figures of the rows, as tools/bench has them."""
+    seen, problems = {}, {}
+    understudy = os.path.abspath(understudy)
+    for source in dict.fromkeys(row.source for row in wanted):
+        try:
+            for number in range(1, rounds + 1):
+                figures = SOURCES[source](understudy, options, scratch)
+                said = ', '.join(f'{what} {value:.2f}' for what, value in sorted(figures.items()))
+                say(f'pair {source}, round {number} of {rounds}: {said}')
+                for what, value in figures.items():
+                    seen.setdefault(what, []).append(value)
+        except (OSError, bench_world.Failed, AssertionError, subprocess.TimeoutExpired) as reason:
+            problems[source] = reason
+            say(f'pair {source}: {reason}')
+    for row in wanted:
+        figures = {'row': row.name, 'unit': row.unit, 'goal': row.goal, 'aim': None}
+        if row.source in problems:
+            missing = isinstance(problems[row.source], FileNotFoundError)
+            yield {**figures, 'verdict': 'not measured', 'failed': not missing,
+                   'reason': str(problems[row.source]).splitlines()[0]}
+            continue
+        all_of_them = seen[row.what]
+        value = statistics.median(all_of_them)
+        met = value >= row.goal if row.unit == 'ratio' else value <= row.goal
+        yield {**figures, 'ours': value, 'ours_all': all_of_them, 'value': value, 'verdict': 'met' if met else 'MISSED'}
