@@ -17,7 +17,7 @@ PASSED = 33
 
 def understudy(*arguments, want=0):
     done = subprocess.run([COMMAND, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+                          stderr=subprocess.PIPE, text=True, timeout=1200, check=False)
     done.said = done.stderr.strip()
     expect(done.returncode == want, f"{arguments}: exit code {done.returncode}, {done.said}")
     return done

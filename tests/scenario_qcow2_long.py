@@ -14,7 +14,7 @@ def linux():
         qemu_img("convert", "-q", "-c", "-O", "qcow2", image("disk.img"), scratch / "disk.qcow2")
         recording = scratch / "recording"
         with Guest(scratch / "disk.qcow2", "--memory", 128, record=recording) as guest:
-            guest.wait_serial("understudy: shell ready")
+            guest.wait_serial("understudy: shell ready", seconds=1200)
             said = guest.shell("mount -t ext4 /dev/sda1 /mnt && echo kept >/mnt/kept && umount /mnt && mount -t ext4 /dev/sda1 "
                                "/mnt && cat /mnt/kept; sha256sum /mnt/boot/vmlinuz*")
             expect("kept\n" in said and sum_of(image("vmlinuz-amd64")).decode() in said, said)
