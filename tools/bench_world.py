@@ -1,9 +1,11 @@
 """The rows of tools/bench that are about a paced guest and the world: what a network card moves to and from the host and
 how fast it answers, with and without a recording, and what the log of an idle guest takes. Their measure is the host's
-time, as that is what a client of the guest sees. A round makes a plain run and a recording, one after the other.
+time, as that is what a client of the guest sees; the same sessions' CPU time says what recording costs on a host that is
+too busy for that. A round makes a plain run and a recording, one after the other.
 """
 import os
 import re
+import resource
 import shutil
 import socket
 import statistics
@@ -59,6 +61,11 @@ class Peer:
                     self.rates[way] = moved / 1e6 / (time.monotonic() - began)
 
 
+def children_cpu_s():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def command(understudy, images, directory, *options):
     return [understudy, 'record' if directory else 'run', *([directory] if directory else []),
             os.path.join(images, 'vmlinuz-amd64'), '--initrd', os.path.join(images, 'initramfs-amd64.img'), '--memory', '128',
@@ -66,13 +73,14 @@ def command(understudy, images, directory, *options):
 
 
 def network(understudy, images, scratch, card, recorded, timeout_s):
-    """MB/s each way and the median ping's milliseconds."""
+    """MB/s each way, the median ping's milliseconds and the process's CPU seconds."""
     directory = os.path.join(scratch, 'network')
     shutil.rmtree(directory, ignore_errors=True)
     peer = Peer(CARDS[card])
+    before = children_cpu_s()
     try:
         work = (f'ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; ping -c {PINGS} -A 10.0.2.2; '
-                f'wget -q -O /dev/null http://10.0.2.2:{peer.port}/; head -c {peer.size} /dev/zero | nc 10.0.2.2 {peer.port}')
+                f'wget -q -O /tmp/data http://10.0.2.2:{peer.port}/; nc 10.0.2.2 {peer.port} </tmp/data')
         done = subprocess.run(command(understudy, images, directory if recorded else None, '--nic', card, '--net', 'user',
                                       '--append', f'console=ttyS0 quiet understudy.run="{work}"'),
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -83,7 +91,7 @@ def network(understudy, images, scratch, card, recorded, timeout_s):
     if done.returncode != 0 or set(peer.rates) != {'receive', 'send'} or len(pings) != PINGS:
         raise Failed(f'exit code {done.returncode}, transfers {sorted(peer.rates)}, {len(pings)} of {PINGS} pings answered: '
                      + (done.stderr.strip() or done.stdout[-300:].strip()))
-    return {**peer.rates, 'ping': statistics.median(pings)}
+    return {**peer.rates, 'ping': statistics.median(pings), 'cpu': children_cpu_s() - before}
 
 
 def idle(understudy, images, scratch, prompt, watched_s, timeout_s):
@@ -129,6 +137,7 @@ def rows():
         yield WorldRow(f'net-{card}', 'receive', 'ratio', 0.95)
         yield WorldRow(f'net-{card}', 'send', 'ratio', 0.95)
         yield WorldRow(f'net-{card}', 'ping', 'ms', None)
+        yield WorldRow(f'net-{card}', 'cpu', 'ratio', 0.95)
     yield WorldRow('idle', 'log-rate', 'kbit/s', 2)
 
 
@@ -159,12 +168,13 @@ def measure(wanted, understudy, scratch, prompt, options, rounds, say):
         figures = {'row': row.name, 'unit': row.unit, 'goal': row.goal, 'aim': None}
         if row.host in problems:
             missing = isinstance(problems[row.host], FileNotFoundError)
-            yield {**figures, 'verdict': 'not measured', 'failed': not missing, 'reason': str(problems[row.host])}
+            yield {**figures, 'verdict': 'not measured', 'failed': not missing, 'reason': str(problems[row.host]).splitlines()[0]}
             continue
         ours, plain = (seen.get((row.host, recorded, row.what), []) for recorded in (True, False))
         figures.update(ours=statistics.median(ours), ours_all=ours)
         if plain:
             figures.update(other=statistics.median(plain), other_all=plain)
-        figures['value'] = figures['ours'] / figures['other'] if row.unit == 'ratio' else figures['ours']
+        better, worse = ('other', 'ours') if row.what == 'cpu' else ('ours', 'other')
+        figures['value'] = figures[better] / figures[worse] if row.unit == 'ratio' else figures['ours']
         met = row.goal is not None and (figures['value'] >= row.goal if row.unit == 'ratio' else figures['value'] <= row.goal)
         yield {**figures, 'verdict': '' if row.goal is None else 'met' if met else 'MISSED'}
