@@ -180,6 +180,16 @@ def stopped_and_continued(folder):
         pair.check()
 
 
+def skip_without_tap():
+    """A host may have namespaces and no TAP."""
+    probe = subprocess.run(['ip', 'tuntap', 'add', 'dev', 'probe', 'mode', 'tap'], capture_output=True, text=True)
+    if probe.returncode:
+        print(f'scenario: no TAP here: {probe.stderr.strip()}', file=sys.stderr)
+        sys.exit(77)
+    run('ip', 'link', 'delete', 'probe')
+
+
 if __name__ == '__main__':
     netns.enter()
+    skip_without_tap()
     sys.exit(pair_rig.main([kills, is_announced, stopped_and_continued]))
