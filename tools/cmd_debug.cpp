@@ -45,7 +45,7 @@ int debug(const DebugCommand& command) {
 
 }  // namespace
 
-void add_debug_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+void add_debug_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
   auto command = std::make_shared<DebugCommand>();
   CLI::App* sub = app.add_subcommand("debug", "Debug any instruction of a recording under gdb, forwards and backwards");
   sub->footer(

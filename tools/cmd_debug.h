@@ -6,6 +6,6 @@
 
 namespace understudy::tools {
 
-void add_debug_command(CLI::App& app, std::function<void(std::function<int()>)> then);
+void add_debug_command(CLI::App& app, const std::function<void(std::function<int()>)>& then);
 
 }  // namespace understudy::tools

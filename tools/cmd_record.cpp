@@ -35,7 +35,7 @@ int record(const RecordCommand& command) {
 
 }  // namespace
 
-void add_record_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+void add_record_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
   auto command = std::make_shared<RecordCommand>();
   CLI::App* sub = app.add_subcommand("record", "Run, and write down every input, so that the run can be had again");
   sub->add_option("DIR", command->record.directory, "Where the recording goes: a new or empty folder")->required();

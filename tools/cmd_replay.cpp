@@ -130,7 +130,7 @@ int replay(const ReplayCommand& command) {
 
 }  // namespace
 
-void add_replay_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+void add_replay_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
   auto command = std::make_shared<ReplayCommand>();
   CLI::App* sub = app.add_subcommand("replay", "Have a recording again, proven against its digests");
   sub->footer(

@@ -50,7 +50,7 @@ int resume_live(ReplaySession& session, const RunOptions& live, RecordOptions re
   return record_run(session.setup(), options, is_paced(options), session.start().rtc_start_s, record);
 }
 
-void add_resume_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+void add_resume_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
   auto command = std::make_shared<ResumeCommand>();
   CLI::App* sub = app.add_subcommand("resume", "Go on live from any point of a recording, with a recording of its own");
   sub->add_option("DIR", command->directory, "The recording to start from; it stays as it is")->required();

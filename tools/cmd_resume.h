@@ -13,6 +13,6 @@ namespace understudy::tools {
 // unless `record` says where. Returns the exit code; throws what record_run() does.
 int resume_live(ReplaySession& session, const RunOptions& live, RecordOptions record);
 
-void add_resume_command(CLI::App& app, std::function<void(std::function<int()>)> then);
+void add_resume_command(CLI::App& app, const std::function<void(std::function<int()>)>& then);
 
 }  // namespace understudy::tools

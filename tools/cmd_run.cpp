@@ -54,7 +54,7 @@ int run(const RunOptions& asked, const DebugRunOptions& debug) {
 
 }  // namespace
 
-void add_run_command(CLI::App& app, std::function<void(std::function<int()>)> then) {
+void add_run_command(CLI::App& app, const std::function<void(std::function<int()>)>& then) {
   auto options = std::make_shared<RunOptions>();
   CLI::App* command = app.add_subcommand("run", "Boot an image and run it");
   add_run_options(*command, *options);

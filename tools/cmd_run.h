@@ -7,6 +7,6 @@
 namespace understudy::tools {
 
 // Adds the subcommand. When it was chosen, `then` is called with what carries it out and gives the exit code.
-void add_run_command(CLI::App& app, std::function<void(std::function<int()>)> then);
+void add_run_command(CLI::App& app, const std::function<void(std::function<int()>)>& then);
 
 }  // namespace understudy::tools

@@ -141,8 +141,8 @@ DecodedInstruction InstructionDecoder::decode(const emu::EngineCpu& cpu, uint64_
   Mode& mode = *modes_[cpu.hflags & emu::hflags::kCs64 ? 2 : cpu.hflags & emu::hflags::kCs32 ? 1 : 0];
   DecodedInstruction made;
   bytes = bytes.first(std::min(bytes.size(), made.bytes.size()));
-  ZydisDecodedInstruction instruction;
-  std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands;
+  ZydisDecodedInstruction instruction{};
+  std::array<ZydisDecodedOperand, ZYDIS_MAX_OPERAND_COUNT> operands{};
   const bool good =
       ZYAN_SUCCESS(ZydisDecoderDecodeFull(&mode.zydis, bytes.data(), bytes.size(), &instruction, operands.data()));
   made.length = good ? instruction.length : static_cast<uint8_t>(std::min<size_t>(bytes.size(), 1));

@@ -46,7 +46,7 @@ class SocketLink : public GdbLink {
   bool receive(std::vector<uint8_t>& to, bool wait) override {
     if (interrupted() || (wait && closed_)) return false;
     if (!readable(fd_, wait, closed_)) return !wait;
-    std::array<uint8_t, 8192> bytes;
+    std::array<uint8_t, 8192> bytes{};
     const ssize_t got = ::recv(fd_, bytes.data(), bytes.size(), MSG_DONTWAIT);
     if (got > 0) to.insert(to.end(), bytes.begin(), bytes.begin() + got);
     return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
@@ -102,7 +102,7 @@ void GdbListener::listen_unix(const std::string& path) {
     fail("unix:" + path, fmt::format("want a path of 1 to {} bytes", sizeof address.sun_path - 1).c_str());
   std::memcpy(address.sun_path, path.data(), path.size());
   // A socket that a dead process left is in the way.
-  struct stat existing;
+  struct stat existing {};
   if (::lstat(path.c_str(), &existing) == 0 && S_ISSOCK(existing.st_mode)) ::unlink(path.c_str());
   listener_ = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const bool bound =

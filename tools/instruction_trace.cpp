@@ -51,7 +51,7 @@ const InstructionTrace::Line& InstructionTrace::line_of(const emu::BlockRecord& 
   }
   uint32_t& number = line_numbers_[blocks.number_of(block)];
   if (number == 0) {
-    std::array<uint8_t, 15> bytes;
+    std::array<uint8_t, 15> bytes{};
     const size_t readable = machine_.cpu().mmu().peek(block.pc, bytes);
     Line line;
     line.decoded = decoder_.decode(cpu_, cpu_.eip, std::span(bytes).first(readable));

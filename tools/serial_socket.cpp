@@ -70,7 +70,7 @@ class SerialSocket : public SerialBackend {
         client_ = accepted;
         continue;
       }
-      std::array<uint8_t, 1024> bytes;
+      std::array<uint8_t, 1024> bytes{};
       const ssize_t got = ::recv(client_, bytes.data(), bytes.size(), 0);
       if (got > 0) {
         if (!input_.put(std::span(bytes).first(static_cast<size_t>(got)))) break;
@@ -106,7 +106,7 @@ int open_unix_listener(const std::string& path) {
     throw UsageError(
         fmt::format("serial socket {}: the path is longer than {} bytes", path, sizeof address.sun_path - 1));
   std::memcpy(address.sun_path, path.data(), path.size());
-  struct stat existing;
+  struct stat existing {};
   if (::lstat(path.c_str(), &existing) == 0 && S_ISSOCK(existing.st_mode)) ::unlink(path.c_str());
   const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (listener < 0 || ::bind(listener, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
