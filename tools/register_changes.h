@@ -88,7 +88,7 @@ void RegisterChanges::compare(bool with_flags, bool with_fpu, F&& changed) {
     was_.control[i] = controls[i];
   }
   if (!with_fpu) return;
-  FpuState now;
+  FpuState now{};
   take_fpu(now);
   for (unsigned i = 0; i < 8; ++i)
     if (now.mantissas[i] != fpu_was_.mantissas[i] || now.exponents[i] != fpu_was_.exponents[i]) {
