@@ -143,8 +143,8 @@ class Table {
       };
       registers_.push_back(std::move(made));
     }
-    const auto add_float = [this](const char* name, auto get, Set set = {}) {
-      add(name, 32, "int", "float", Feature::core, get, std::move(set));
+    const auto add_float = [this](const char* name, auto get, const Set& set = {}) {
+      add(name, 32, "int", "float", Feature::core, get, set);
     };
     add_float(
         "fctrl", [](const CpuView& view) { return view.cpu.fpuc; },

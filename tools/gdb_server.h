@@ -88,8 +88,8 @@ class GdbServer : private GdbUser {
   const Settings& settings_;
   GdbLink& link_;
   GdbPackets packets_;
-  GdbWidth width_;
-  GdbWidth mentioned_width_;
+  GdbWidth width_ = GdbWidth::bits32;
+  GdbWidth mentioned_width_ = GdbWidth::bits32;
   bool says_breakpoints_ = false;  // the client knows swbreak and hwbreak
   GdbStop stop_;
   std::set<GdbBreakpoint> breakpoints_;
