@@ -40,7 +40,8 @@ MachineActivity::MachineActivity(emu::Machine& machine, TraceEventWriter& writer
     enter(before);
   });
   emu::World& world = machine.world();
-  for (emu::ChannelId channel = 0; channel < world.channel_count(); ++channel)
+  const auto channels = static_cast<emu::ChannelId>(world.channel_count());
+  for (emu::ChannelId channel = 0; channel < channels; ++channel)
     world.connect(channel, [this, channel, serial = world.channel_name(channel) == "serial0"](auto bytes) {
       const uint64_t ns = machine_.time().now_ns();
       track(kOutputs + channel, "out: " + machine_.world().channel_name(channel)).add(ns, ns, "output", bytes.size());
@@ -51,8 +52,8 @@ MachineActivity::MachineActivity(emu::Machine& machine, TraceEventWriter& writer
 MachineActivity::~MachineActivity() {
   machine_.cpu().observe_nothing();
   machine_.observe_idle({});
-  for (emu::ChannelId channel = 0; channel < machine_.world().channel_count(); ++channel)
-    machine_.world().connect(channel, {});
+  const auto channels = static_cast<emu::ChannelId>(machine_.world().channel_count());
+  for (emu::ChannelId channel = 0; channel < channels; ++channel) machine_.world().connect(channel, {});
 }
 
 MergedTrack& MachineActivity::track(unsigned number, const std::string& name) {
