@@ -241,7 +241,7 @@ PackSummary pack_recording(const std::string& directory, const std::string& file
   ftlog::LogReader reader(directory);
   for (ftlog::LogEntry entry; reader.next(entry);)
     if (const auto* snapshot = std::get_if<ftlog::Snapshot>(&entry.payload)) snapshots.insert(snapshot->file);
-  for (const std::string& name : snapshots) packer.add(name, directory + "/" + name);
+  for (const std::string& name : snapshots) packer.add(name, fmt::format("{}/{}", directory, name));
   std::vector<PackedImage> images;
   for (const std::string& path : session.setup().files) {
     const auto stand_in = stand_ins.find(path);
