@@ -1,7 +1,9 @@
 #include "backup/narrowing.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <set>
 
 namespace understudy::backup {
 
@@ -38,12 +40,38 @@ void compare_ram(emu::PhysicalMemory& left, emu::PhysicalMemory& right, FirstDif
   }
 }
 
+void compare_disks(emu::Machine& left, emu::Machine& right, FirstDifference& difference) {
+  constexpr uint64_t kPageBytes = emu::PagedStore::kPageBytes;
+  std::array<uint8_t, kPageBytes> a, b;
+  for (size_t i = 0; i < std::min(left.stores().size(), right.stores().size()); ++i) {
+    emu::PagedStore &one = *left.stores()[i], &other = *right.stores()[i];
+    if (&one == &left.memory() || one.store_name() != other.store_name()) continue;
+    std::set<uint64_t> pages;
+    for (emu::PagedStore* store : {&one, &other})
+      store->for_each_changed(emu::ChangeMap::kBeginning, [&pages](uint64_t page) { pages.insert(page); });
+    for (const uint64_t page : pages) {
+      one.read_page(page, a);
+      other.read_page(page, b);
+      if (a == b || ++difference.disk_page_count > FirstDifference::kMaxPages) continue;
+      DiskPageDifference found;
+      found.store = one.store_name();
+      for (uint64_t at = kPageBytes; at-- > 0;) {
+        if (a[at] == b[at]) continue;
+        ++found.bytes;
+        found.offset = page * kPageBytes + at;
+      }
+      difference.disk_pages.push_back(std::move(found));
+    }
+  }
+}
+
 FirstDifference describe(emu::Machine& left, emu::Machine& right, uint64_t icount, bool equal_before) {
   FirstDifference difference;
   difference.icount = icount;
   difference.equal_before = equal_before;
   difference.fields = emu::state_diff(archive(left), archive(right));
   compare_ram(left.memory(), right.memory(), difference);
+  compare_disks(left, right, difference);
   return difference;
 }
 
@@ -51,7 +79,8 @@ FirstDifference describe(emu::Machine& left, emu::Machine& right, uint64_t icoun
 
 std::optional<FirstDifference> difference_between(emu::Machine& left, emu::Machine& right) {
   FirstDifference difference = describe(left, right, left.icount(), false);
-  if (difference.fields.empty() && difference.page_count == 0 && left.memory().ram_size() == right.memory().ram_size())
+  if (difference.fields.empty() && difference.page_count == 0 && difference.disk_page_count == 0 &&
+      left.memory().ram_size() == right.memory().ram_size())
     return std::nullopt;
   return difference;
 }

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "emu/machine.h"
@@ -39,6 +40,13 @@ struct RamPageDifference {
   static constexpr size_t kMaxRanges = 8;
 };
 
+// A page of what a guest wrote over a drive's image.
+struct DiskPageDifference {
+  std::string store;    // as PagedStore names it
+  uint64_t offset = 0;  // of the first byte that differs, from the image's beginning
+  unsigned bytes = 0;   // that differ in the page
+};
+
 struct FirstDifference {
   uint64_t icount = 0;
   bool equal_before = false;  // the count before was looked at, and the states were equal there
@@ -46,6 +54,9 @@ struct FirstDifference {
   std::vector<emu::StateDifference> fields;
   std::vector<RamPageDifference> pages;
   uint64_t page_count = 0;  // `pages` holds at most kMaxPages of them
+  // These are in no digest: narrow() does not look for them.
+  std::vector<DiskPageDifference> disk_pages;
+  uint64_t disk_page_count = 0;  // as page_count
 
   static constexpr size_t kMaxPages = 16;
 };

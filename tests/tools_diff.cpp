@@ -156,3 +156,26 @@ TEST_CASE("diff: two points") {
   refused(at + "5x " + at + "6", "want a recording, or RECORDING@ICOUNT");
   refused(rig.original + " /nonexistent", "/nonexistent");
 }
+
+TEST_CASE("diff: two points between which only the disk's contents are looked at") {
+  const TempDir scratch;
+  const std::string disk = scratch.path() + "/disk.img", recording = scratch.path() + "/recording";
+  write_bytes(disk, {});
+  std::filesystem::resize_file(disk, 8u << 20);
+  const Ran ran = understudy_command(
+      fmt::format("record {} {}/disk.elf --memory 32 --serial none --disk {}", recording, built::kFirmware, disk));
+  REQUIRE_MESSAGE(ran.code == 33, ran.said);
+  const std::string at = recording + "@";
+  // By then the guest has written to its first sectors.
+  const Ended ended = diff(at + "5000", at + "300000");
+  CHECK(ended.code == 1);
+  CHECK(ended.json["difference"]["disk_pages"] > 0);
+  REQUIRE(!ended.json["difference"]["disks"].empty());
+  const Json& page = ended.json["difference"]["disks"][0];
+  CHECK(page["disk"] == "disk0");
+  CHECK(page["offset"] < 4096);
+  CHECK(page["bytes"] > 0);
+  const Ran text = understudy_command(fmt::format("diff {}5000 {}300000", at, at));
+  CHECK(text.said.find("disk0 at byte ") != std::string::npos);
+  CHECK(diff(at + "300000", at + "300000").json["equal"] == true);
+}

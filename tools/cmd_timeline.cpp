@@ -10,10 +10,8 @@
 #include <optional>
 
 #include "ftlog/log_error.h"
-#include "ftlog/recording.h"
-#include "tools/explain_divergence.h"
 #include "tools/machine_activity.h"
-#include "tools/replay_session.h"
+#include "tools/replay_stretch.h"
 #include "tools/run_session.h"
 
 namespace understudy::tools {
@@ -64,19 +62,10 @@ class OutputFile {
 
 int timeline(const TimelineCommand& command) {
   const uint64_t to = command.to.value_or(~0ull);
-  if (to < command.from) throw UsageError(fmt::format("--to {} is before --from {}", to, command.from));
   if (command.resolution_us && !(*command.resolution_us >= 0 && *command.resolution_us <= 1e12))
     throw UsageError("--resolution: want microseconds, 0 or more");
-  const bool was_finished = ftlog::was_finished(command.directory);
-  ReplaySession session(command.directory);
-  if (command.from > session.last_icount())
-    throw UsageError(fmt::format("{}: it ends at instruction {}, before --from {}", command.directory,
-                                 session.last_icount(), command.from));
-  session.start_near(command.from);
-  emu::Machine& machine = session.machine();
-  if (machine.icount() > command.from && command.from != 0)
-    throw UsageError(fmt::format("{}: it begins at instruction {}, after --from {}", command.directory,
-                                 machine.icount(), command.from));
+  ReplayStretch stretch(command.directory, command.from, to);
+  ReplaySession& session = stretch.session();
   const uint64_t length = length_ns(command, to);
   ActivityOptions options;
   options.resolution_ns = command.resolution_us ? static_cast<uint64_t>(*command.resolution_us * 1000)
@@ -85,13 +74,9 @@ int timeline(const TimelineCommand& command) {
   const OutputFile file(command.output);
   OutputStream out(file.fd());
 
-  install_signal_handlers();
-  session.show_progress(command.progress);
-  backup::ReplayStop stop = session.run_to(command.from);
-  session.show_progress(false);
-  if (stop == backup::ReplayStop::limit && !interrupted()) {
+  if (stretch.begin(command.progress)) {
     TraceEventWriter writer(out);
-    MachineActivity activity(machine, writer, options);
+    MachineActivity activity(session.machine(), writer, options);
     session.on_applied([&activity](const ftlog::LogEntry& entry) {
       if (const auto* input = std::get_if<ftlog::Input>(&entry.payload))
         activity.input(input->channel, input->bytes.size());
@@ -99,20 +84,12 @@ int timeline(const TimelineCommand& command) {
         activity.input(done->channel, done->bytes.size());
       if (std::holds_alternative<ftlog::Reset>(entry.payload)) activity.reset();
     });
-    while (stop == backup::ReplayStop::limit && machine.icount() < to && !interrupted() && !out.closed()) {
-      stop = session.run_to(std::min(to, machine.icount() + kLookEvery));
-      activity.look();
-    }
+    while (!out.closed() && stretch.more(kLookEvery)) activity.look();
     activity.finish();
     writer.end();
     session.on_applied({});
   }
-  if (stop == backup::ReplayStop::diverged) {
-    print_divergence(*session.replayer().divergence());
-    return exit_code::kDiverged;
-  }
-  if (stop == backup::ReplayStop::starved && was_finished) throw ftlog::cut_off(session.log().tail());
-  return interrupted() ? exit_code::kQuit : 0;
+  return stretch.end();
 }
 
 }  // namespace

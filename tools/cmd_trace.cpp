@@ -7,11 +7,8 @@
 #include <memory>
 #include <optional>
 
-#include "ftlog/log_error.h"
-#include "ftlog/recording.h"
-#include "tools/explain_divergence.h"
 #include "tools/instruction_trace.h"
-#include "tools/replay_session.h"
+#include "tools/replay_stretch.h"
 #include "tools/run_session.h"
 
 namespace understudy::tools {
@@ -34,40 +31,22 @@ int trace(const TraceCommand& command) {
   for (const std::string& file : command.symbols) symbols.load_spec(file);
   uint64_t to = command.to.value_or(~0ull);
   if (command.count) to = command.from + std::min<uint64_t>(*command.count, ~0ull - command.from);
-  if (to < command.from) throw UsageError(fmt::format("--to {} is before --from {}", to, command.from));
-
-  const bool was_finished = ftlog::was_finished(command.directory);
-  ReplaySession session(command.directory);
-  if (command.from > session.last_icount())
-    throw UsageError(fmt::format("{}: it ends at instruction {}, before --from {}", command.directory,
-                                 session.last_icount(), command.from));
-  session.start_near(command.from);
-  emu::Machine& machine = session.machine();
-  if (machine.icount() > command.from)
-    throw UsageError(fmt::format("{}: it begins at instruction {}, after --from {}", command.directory,
-                                 machine.icount(), command.from));
-  install_signal_handlers();
-  backup::ReplayStop stop = session.run_to(command.from);
-
+  ReplayStretch stretch(command.directory, command.from, to);
+  ReplaySession& session = stretch.session();
   OutputStream out(STDOUT_FILENO);
-  if (stop == backup::ReplayStop::limit && !interrupted()) {
-    InstructionTrace trace(machine, symbols, out, command.options);
+  if (stretch.begin(false)) {
+    InstructionTrace trace(session.machine(), symbols, out, command.options);
     session.on_applied([&trace](const ftlog::LogEntry& entry) {
       if (const auto* input = std::get_if<ftlog::Input>(&entry.payload)) trace.input(input->channel, input->bytes);
       if (const auto* done = std::get_if<ftlog::BlockDone>(&entry.payload)) trace.input(done->channel, done->bytes);
       if (std::holds_alternative<ftlog::Reset>(entry.payload)) trace.reset();
     });
-    while (stop == backup::ReplayStop::limit && machine.icount() < to && !interrupted() && !out.closed())
-      stop = session.run_to(std::min(to, machine.icount() + kLookEvery));
+    while (!out.closed() && stretch.more(kLookEvery)) {
+    }
     trace.finish();
     session.on_applied({});
   }
-  if (stop == backup::ReplayStop::diverged) {
-    print_divergence(*session.replayer().divergence());
-    return exit_code::kDiverged;
-  }
-  if (stop == backup::ReplayStop::starved && was_finished) throw ftlog::cut_off(session.log().tail());
-  return interrupted() ? exit_code::kQuit : 0;
+  return stretch.end();
 }
 
 }  // namespace

@@ -21,6 +21,10 @@ std::string difference_text(const backup::FirstDifference& difference, const std
   }
   if (difference.page_count > difference.pages.size())
     text += fmt::format("  and {} more RAM pages\n", difference.page_count - difference.pages.size());
+  for (const backup::DiskPageDifference& page : difference.disk_pages)
+    text += fmt::format("  {} at byte {}: {} bytes of the page differ\n", page.store, page.offset, page.bytes);
+  if (difference.disk_page_count > difference.disk_pages.size())
+    text += fmt::format("  and {} more disk pages\n", difference.disk_page_count - difference.disk_pages.size());
   const size_t shown = std::min(difference.fields.size(), most_fields);
   for (size_t i = 0; i < shown; ++i)
     text += fmt::format("  {}: {} in {}, {} in {}\n", difference.fields[i].field, difference.fields[i].left, left,
@@ -31,7 +35,9 @@ std::string difference_text(const backup::FirstDifference& difference, const std
 
 nlohmann::ordered_json difference_json(const backup::FirstDifference& difference) {
   using Json = nlohmann::ordered_json;
-  Json ram = Json::array(), fields = Json::array();
+  Json ram = Json::array(), disks = Json::array(), fields = Json::array();
+  for (const backup::DiskPageDifference& page : difference.disk_pages)
+    disks.push_back({{"disk", page.store}, {"offset", page.offset}, {"bytes", page.bytes}});
   for (const backup::RamPageDifference& page : difference.pages) {
     Json ranges = Json::array();
     for (const auto& range : page.ranges)
@@ -42,10 +48,9 @@ nlohmann::ordered_json difference_json(const backup::FirstDifference& difference
   }
   for (const emu::StateDifference& field : difference.fields)
     fields.push_back({{"field", field.field}, {"left", field.left}, {"right", field.right}});
-  return {{"icount", difference.icount},
-          {"ram_pages", difference.page_count},
-          {"ram", std::move(ram)},
-          {"fields", std::move(fields)}};
+  return {{"icount", difference.icount}, {"ram_pages", difference.page_count},
+          {"ram", std::move(ram)},       {"disk_pages", difference.disk_page_count},
+          {"disks", std::move(disks)},   {"fields", std::move(fields)}};
 }
 
 }  // namespace understudy::tools
