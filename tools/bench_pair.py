@@ -20,6 +20,7 @@ KEY_VALUE_S = 5  # of load, for each figure
 MOVED_BYTES = 16_000_000
 SCRIPT = 'i=0; while [ $i -lt 400 ]; do i=$((i+1)); /bin/true; cat /proc/stat >/tmp/x; done'
 TIMEOUT_MS = 250
+IMAGES = ('vmlinuz', 'initramfs')
 
 
 class PairRow:
@@ -48,14 +49,18 @@ def linux(options, *append):
 
 
 def placed(options, words):
-    return [os.path.join(options.images, word) if word.startswith(('vmlinuz', 'initramfs')) else word for word in words]
+    for image in (word for word in words if word.startswith(IMAGES)):
+        if not os.path.exists(os.path.join(options.images, image)):
+            raise FileNotFoundError(f'{image} is missing: tools/images makes it')
+    return [os.path.join(options.images, word) if word.startswith(IMAGES) else word for word in words]
 
 
 class Two:
     """A primary without a hub and its backup, from power-on to the guest's end."""
 
-    def __init__(self, understudy, scratch, words):
-        common = ['--arbiter', f'file:{scratch}/arbiter-{time.monotonic_ns()}', '--timeout', '2000', '--log-level', 'warning']
+    def __init__(self, understudy, scratch, words, timeout_ms=2000):
+        common = ['--arbiter', f'file:{scratch}/arbiter-{time.monotonic_ns()}', '--timeout', str(timeout_ms),
+                  '--log-level', 'warning']
         where = f'ipc://{scratch}/bench-{time.monotonic_ns()}'
         self.backup = subprocess.Popen([understudy, 'backup', '--join', where, '--log-to', where + '-b', '--serial', 'none',
                                         *common], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -185,7 +190,7 @@ def answers(understudy, options, scratch):
 
 
 def idle(understudy, options, scratch):
-    two = Two(understudy, scratch, [*placed(options, linux(options)), '--serial', f'file:{scratch}/idle-console'])
+    two = Two(understudy, scratch, [*placed(options, linux(options)), '--serial', f'file:{scratch}/idle-console'], TIMEOUT_MS)
 
     def status():
         done = subprocess.run([understudy, 'status', '--json', two.control], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
