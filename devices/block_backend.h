@@ -16,7 +16,8 @@ class BlockBackend {
   virtual SharedDisk* shared() { return nullptr; }
   virtual uint64_t size_bytes() const = 0;
   virtual bool read_only() const = 0;
-  // False when the host cannot deliver (I/O error, disk full, out of range): the guest gets a drive error.
+  // False is a drive error for the guest: out of range, or a medium that it writes in place and the host refuses. A
+  // host that fails where a replay would not throws instead (HostDiskImage).
   [[nodiscard]] virtual bool read(uint64_t offset, std::span<uint8_t> to) = 0;
   [[nodiscard]] virtual bool write(uint64_t offset, std::span<const uint8_t> from) = 0;
   [[nodiscard]] virtual bool flush() = 0;

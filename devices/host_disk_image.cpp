@@ -21,6 +21,10 @@ namespace {
   throw DiskImageError(fmt::format("disk image {}: {}; {}", path, reason, advice));
 }
 
+[[noreturn]] void fail_host(const std::string& path, std::string_view reason, std::string_view advice) {
+  throw DiskHostError(fmt::format("disk image {}: {}; {}", path, reason, advice));
+}
+
 // Moves all of `size` bytes; a short read means the file's end.
 ssize_t read_all(int fd, uint64_t offset, uint8_t* to, size_t size) {
   size_t done = 0;
@@ -39,6 +43,7 @@ bool write_all(int fd, uint64_t offset, const uint8_t* from, size_t size) {
   while (done < size) {
     const ssize_t n = pwrite(fd, from + done, size - done, static_cast<off_t>(offset + done));
     if (n < 0 && errno == EINTR) continue;
+    if (n == 0) errno = ENOSPC;
     if (n <= 0) return false;
     done += static_cast<size_t>(n);
   }
@@ -173,10 +178,16 @@ bool HostDiskImage::read_base(uint64_t offset, std::span<uint8_t> to) {
     const uint64_t there = std::min<uint64_t>(to.size(), image_bytes_ - std::min(image_bytes_, offset));
     const auto past = to.subspan(static_cast<size_t>(there));
     std::fill(past.begin(), past.end(), uint8_t{0});
-    return through_qcow2([&] { return qcow2_->read(offset, to.first(static_cast<size_t>(there))); });
+    if (through_qcow2([&] { return qcow2_->read(offset, to.first(static_cast<size_t>(there))); })) return true;
+    if (mode_ == Mode::kWrite) return false;
+    fail_host(path_, fmt::format("qemu-nbd cannot read it at offset {}", offset), "check the host's disk");
   }
   const ssize_t n = read_all(base_, offset, to.data(), to.size());
-  if (n < 0) return false;
+  if (n < 0) {
+    if (mode_ == Mode::kWrite) return false;
+    fail_host(path_, fmt::format("cannot be read at offset {} ({})", offset, std::strerror(errno)),
+              "check the host's disk");
+  }
   std::fill(to.begin() + n, to.end(), uint8_t{0});
   return true;
 }
@@ -192,7 +203,8 @@ bool HostDiskImage::read(uint64_t offset, std::span<uint8_t> to) {
     while (done + run < to.size() && is_dirty(sector + run / kSectorBytes) == dirty) run += kSectorBytes;
     const auto part = to.subspan(done, run);
     if (dirty) {
-      if (read_all(overlay_, offset + done, part.data(), run) != static_cast<ssize_t>(run)) return false;
+      if (read_all(overlay_, offset + done, part.data(), run) != static_cast<ssize_t>(run))
+        fail_host(path_, fmt::format("its overlay cannot be read ({})", std::strerror(errno)), "check the host's disk");
     } else if (!read_base(offset + done, part)) {
       return false;
     }
@@ -211,7 +223,9 @@ bool HostDiskImage::write(uint64_t offset, std::span<const uint8_t> from) {
       return write_all(base_, offset, from.data(), from.size());
     case Mode::kSnapshot:
       // A sector becomes dirty only when all of it is in the overlay.
-      if (!write_all(overlay_, offset, from.data(), from.size())) return false;
+      if (!write_all(overlay_, offset, from.data(), from.size()))
+        fail_host(path_, fmt::format("its overlay cannot be written ({})", std::strerror(errno)),
+                  "make room where temporary files are, or point TMPDIR to where there is some");
       for (size_t done = 0; done < from.size(); done += kSectorBytes) mark_dirty((offset + done) / kSectorBytes);
       return true;
   }
@@ -229,7 +243,7 @@ bool HostDiskImage::through_qcow2(Operation&& operation) {
   try {
     return operation();
   } catch (const QemuNbdError& error) {
-    fail(path_, error.what(), error.advice());
+    fail_host(path_, error.what(), error.advice());
   }
 }
 
@@ -271,12 +285,12 @@ size_t HostDiskImage::page_bytes(uint64_t page) const {
 void HostDiskImage::read_page(uint64_t page, std::span<uint8_t, kPageBytes> to) {
   const size_t size = page_bytes(page);
   std::fill(to.begin() + static_cast<std::ptrdiff_t>(size), to.end(), uint8_t{0});
-  if (!read(page * kPageBytes, to.first(size))) fail(path_, "cannot be read", "check the host's disk");
+  if (!read(page * kPageBytes, to.first(size))) fail_host(path_, "cannot be read", "check the host's disk");
 }
 
 void HostDiskImage::write_page(uint64_t page, std::span<const uint8_t, kPageBytes> from) {
   if (!write(page * kPageBytes, from.first(page_bytes(page))))
-    fail(path_, fmt::format("its overlay cannot be written ({})", std::strerror(errno)), "check the host's disk");
+    fail_host(path_, fmt::format("its overlay cannot be written ({})", std::strerror(errno)), "check the host's disk");
 }
 
 bool HostDiskImage::is_base(uint64_t page) {

@@ -26,6 +26,12 @@ class DiskImageError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The host has failed an image that was good when it was opened: an I/O error, no room for the overlay, qemu-nbd gone.
+class DiskHostError : public DiskImageError {
+ public:
+  using DiskImageError::DiskImageError;
+};
+
 class HostDiskImage : public BlockBackend, public emu::PagedStore {
  public:
   enum class Mode { kWrite, kSnapshot, kReadOnly };
@@ -41,8 +47,9 @@ class HostDiskImage : public BlockBackend, public emu::PagedStore {
   Mode mode() const { return mode_; }
   uint64_t size_bytes() const override { return size_; }
   bool read_only() const override { return mode_ == Mode::kReadOnly; }
-  // Offsets and lengths are multiples of kSectorBytes; anything else, or out of range, fails. With a qcow2 image all
-  // three throw DiskImageError when its qemu-nbd is gone.
+  // Offsets and lengths are multiples of kSectorBytes; anything else, or out of range, fails. So does what the host
+  // refuses in write mode. In the other modes a guest must see the same at each replay: there the host's refusal throws
+  // DiskHostError and ends the run. With a qcow2 image all three throw it when its qemu-nbd is gone.
   [[nodiscard]] bool read(uint64_t offset, std::span<uint8_t> to) override;
   [[nodiscard]] bool write(uint64_t offset, std::span<const uint8_t> from) override;
   [[nodiscard]] bool flush() override;

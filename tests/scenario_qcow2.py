@@ -93,7 +93,7 @@ def killed():
             expect(len(children) == 1, f"children: {children}")
             os.kill(children[0], signal.SIGKILL)
             guest.type_serial("\r")
-            said = guest.fails(2)
+            said = guest.fails(4)
             expect(f"{scratch}/disk.qcow2: qemu-nbd is gone" in said and len(said.splitlines()) == 1, said)
         # What was recorded until then is whole.
         understudy("replay", scratch / "recording", "--verify")

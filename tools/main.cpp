@@ -98,6 +98,8 @@ int main(int argc, char** argv) {
     return report(tools::exit_code::kUsage, error);
   } catch (const devices::NbdError& error) {
     return report(tools::exit_code::kUsage, error);
+  } catch (const devices::DiskHostError& error) {
+    return report(tools::exit_code::kInternal, error);
   } catch (const devices::DiskImageError& error) {
     return report(tools::exit_code::kUsage, error);
   } catch (const tools::SymbolError& error) {
