@@ -42,7 +42,7 @@ void compare_ram(emu::PhysicalMemory& left, emu::PhysicalMemory& right, FirstDif
 
 void compare_disks(emu::Machine& left, emu::Machine& right, FirstDifference& difference) {
   constexpr uint64_t kPageBytes = emu::PagedStore::kPageBytes;
-  std::array<uint8_t, kPageBytes> a, b;
+  std::array<uint8_t, kPageBytes> a{}, b{};
   for (size_t i = 0; i < std::min(left.stores().size(), right.stores().size()); ++i) {
     emu::PagedStore &one = *left.stores()[i], &other = *right.stores()[i];
     if (&one == &left.memory() || one.store_name() != other.store_name()) continue;

@@ -135,7 +135,7 @@ class Pair:
         self.number += 1
         name = f'node{self.number}'
         address = self.log_address(name)
-        node = Node(self, name, role, *arguments, *self.network(name), '--arbiter', self.arbiter, '--log-to', address,
+        node = Node(self, name, role, *arguments, *self.network_options(name), '--arbiter', self.arbiter, '--log-to', address,
                     '--node', name, '--timeout', str(TIMEOUT_MS), *(self.keys.of_node(name) if self.keys else ()),
                     *self.every_command())
         node.address = self.way_to(name, address)
@@ -152,7 +152,7 @@ class Pair:
     def log_address(self, name):
         return f'tcp://127.0.0.1:{free_port()}' if self.keys else f'ipc://{self.scratch}/{name}.log'
 
-    def network(self, name):
+    def network_options(self, name):
         """Where this node's machine has its network and console."""
         return ['--hub', self.hub_for(name)]
 

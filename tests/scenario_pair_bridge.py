@@ -99,7 +99,7 @@ class BridgedPair(Pair):
     def before_command(self, name):
         return within(PLACES.get(name, 'world'))
 
-    def network(self, name):
+    def network_options(self, name):
         return ['--net', 'tap:tap0', '--serial', f'file:{self.scratch}/{name}.console']
 
     def ready(self):

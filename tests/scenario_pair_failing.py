@@ -39,7 +39,8 @@ class Limited:
 def slow(folder):
     with Pair(folder) as pair:
         live, standby, clients = pair.lock_step()
-        limited = Limited(standby.process, 0.3)
+        # Bursts that are longer apart than the lag may be: between shorter ones there is time enough to catch up.
+        limited = Limited(standby.process, 0.3, period=0.5)
         until('the primary says that it waits', lambda: 'to wait for its backup' in live.said())
         serves(clients, 'with a slow backup')
         limited.end()
