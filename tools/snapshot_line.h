@@ -21,7 +21,7 @@ class SnapshotLine {
   };
   struct Snapshot {
     Mark at;
-    const ReplaySession::Mark* state;
+    const ReplaySession::Mark* state = nullptr;
   };
 
   SnapshotLine(ReplaySession& session, const Options& options) : session_(session), options_(options) {}
