@@ -31,11 +31,14 @@ class DiskServer:
                 image.truncate(mib << 20)
 
     def start(self, *options):
-        if os.path.exists(self.socket):
-            os.unlink(self.socket)
-        self.process = subprocess.Popen(['nbdkit', '-f', '--exit-with-parent', '--unix', self.socket, *options],
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until('the disk server listens', lambda: os.path.exists(self.socket))
+        # The socket is there before anybody listens on it; this file is written behind that.
+        ready = f'{self.socket}.pid'
+        for old in (self.socket, ready):
+            if os.path.exists(old):
+                os.unlink(old)
+        self.process = subprocess.Popen(['nbdkit', '-f', '--exit-with-parent', '--pidfile', ready, '--unix', self.socket,
+                                         *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until('the disk server listens', lambda: os.path.exists(ready))
         return self
 
     def start_file(self):

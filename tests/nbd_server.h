@@ -20,7 +20,8 @@ namespace understudy::test {
 class NbdServer {
  public:
   // `folder` outlives the server.
-  NbdServer(const std::string& folder, uint64_t bytes) : image_(folder + "/disk.img"), socket_(folder + "/disk.sock") {
+  NbdServer(const std::string& folder, uint64_t bytes)
+      : image_(folder + "/disk.img"), socket_(folder + "/disk.sock"), ready_(folder + "/disk.pid") {
     std::ofstream(image_, std::ios::binary).close();
     REQUIRE(::truncate(image_.c_str(), static_cast<off_t>(bytes)) == 0);
   }
@@ -33,7 +34,8 @@ class NbdServer {
   // The words after nbdkit's own options.
   void start(std::vector<std::string> words) {
     ::unlink(socket_.c_str());
-    words.insert(words.begin(), {"nbdkit", "-f", "--exit-with-parent", "--unix", socket_});
+    ::unlink(ready_.c_str());
+    words.insert(words.begin(), {"nbdkit", "-f", "--exit-with-parent", "--pidfile", ready_, "--unix", socket_});
     pid_ = ::fork();
     REQUIRE(pid_ >= 0);
     if (pid_ == 0) {
@@ -43,10 +45,11 @@ class NbdServer {
       ::execvp(argv[0], argv.data());
       ::_exit(127);
     }
+    // The socket is there before anybody listens on it; the file is written behind that.
     struct stat info {};
-    for (int n = 0; n < 60'000 && ::stat(socket_.c_str(), &info) != 0; ++n)
+    for (int n = 0; n < 60'000 && ::stat(ready_.c_str(), &info) != 0; ++n)
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
-    REQUIRE(::stat(socket_.c_str(), &info) == 0);
+    REQUIRE(::stat(ready_.c_str(), &info) == 0);
   }
   void start() { start({"file", image_}); }
   void kill(int number = SIGKILL) {
@@ -66,7 +69,7 @@ class NbdServer {
   }
 
  private:
-  std::string image_, socket_;
+  std::string image_, socket_, ready_;
   pid_t pid_ = -1;
 };
 
