@@ -236,7 +236,7 @@ RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
     return finished;
   };
   if (stopped) {
-    if (auto finished = over(*stopped)) return ended(std::move(*finished));
+    if (auto finished = over(*stopped)) return ended(*finished);
   }
   while (true) {
     if (quit_asked()) return ended(result(RunExit::quit, exit_code::kQuit));
@@ -250,7 +250,7 @@ RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
     emu::MachineStop stop =
         machine_.run(until_icount, reports_idle ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
     if (stop == emu::MachineStop::halted && awaits_disk()) stop = emu::MachineStop::idle;
-    if (auto finished = over(stop)) return ended(std::move(*finished));
+    if (auto finished = over(stop)) return ended(*finished);
     if (parts_.recorder != nullptr) parts_.recorder->poll(host_ns());
     if (every_slice_) every_slice_();
     if (screen_) screen_->show_sometimes();

@@ -219,7 +219,7 @@ Stop Timeline::reverse_step(uint64_t n, const std::vector<Watchpoint>& watchpoin
   interrupted_ = false;
   const Mark present = at_;
   if (n == 0) return stop(Stop::limit);
-  const Stop stopped = go_back_steps(present, n);
+  Stop stopped = go_back_steps(present, n);
   if (stopped.why == Stop::interrupted) return back_to(present, stopped);
   if (stopped.why != Stop::limit || watchpoints.empty()) return stopped;
   const Mark to = at_;

@@ -69,7 +69,7 @@ void TraceEventWriter::end() {
   out_.flush();
 }
 
-MergedTrack::MergedTrack(TraceEventWriter& writer, unsigned number, std::string name, uint64_t resolution_ns)
+MergedTrack::MergedTrack(TraceEventWriter& writer, unsigned number, const std::string& name, uint64_t resolution_ns)
     : writer_(writer), number_(number), resolution_ns_(resolution_ns) {
   writer_.track(number, name);
 }

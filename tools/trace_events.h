@@ -36,7 +36,7 @@ class TraceEventWriter {
 // arguments say how many they were, how long they took together, and how many bytes they were about.
 class MergedTrack {
  public:
-  MergedTrack(TraceEventWriter& writer, unsigned number, std::string name, uint64_t resolution_ns);
+  MergedTrack(TraceEventWriter& writer, unsigned number, const std::string& name, uint64_t resolution_ns);
 
   // Not before the one added last.
   void add(uint64_t begin_ns, uint64_t end_ns, std::string_view label, uint64_t bytes = 0);
