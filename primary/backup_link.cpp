@@ -326,12 +326,10 @@ PairState BackupLink::state() const {
   return status_.state;
 }
 
-std::optional<uint64_t> BackupLink::lag_ns() const {
+bool BackupLink::has_backup() const {
   const std::lock_guard lock(mutex_);
-  if (status_.state != PairState::lock_step && status_.state != PairState::catching_up &&
-      status_.state != PairState::deciding)
-    return std::nullopt;
-  return status_.horizon.virtual_ns - std::min(status_.horizon.virtual_ns, status_.replayed.virtual_ns);
+  return status_.state == PairState::lock_step || status_.state == PairState::catching_up ||
+         status_.state == PairState::deciding;
 }
 
 PairStatus BackupLink::status() const {

@@ -110,8 +110,8 @@ class BackupLink : public ftlog::LogSink {
   // Ends the channel's thread: none of the callbacks is called any more.
   void stop() { socket_.stop(std::chrono::milliseconds(0)); }
   PairState state() const;
-  // How far the backup is behind, in virtual time; nothing without one.
-  std::optional<uint64_t> lag_ns() const;
+  // There is one that has the machine's state, and whose place status() knows.
+  bool has_backup() const;
   PairStatus status() const;
   // Who reigns, when deposed; or why the arbiter cannot be asked.
   std::string verdict() const;

@@ -20,13 +20,13 @@ constexpr double kLeastSpeed = 0.001;
 
 uint64_t LagControl::wait_ns(const Position& primary, const Position& backup, uint64_t host_ns) {
   observe_slice(primary, host_ns);
-  lag_ns_ = primary.virtual_ns > backup.virtual_ns ? primary.virtual_ns - backup.virtual_ns : 0;
+  lag_ns_ = primary.work_ns > backup.work_ns ? primary.work_ns - backup.work_ns : 0;
   observe_backup(backup, host_ns);
   asked_ = true;
   asked_ns_ = host_ns;
   if (lag_ns_ < bound_ns_ / 2) return 0;
   // The next slice will be as the last was.
-  const auto slice = static_cast<double>(slice_virtual_ns_);
+  const auto slice = static_cast<double>(slice_work_ns_);
   const double ahead = (static_cast<double>(lag_ns_) + slice) / static_cast<double>(bound_ns_);
   if (ahead >= 1) return kLongestWait;
   const double speed = backup_speed() * (1 - ahead) / (ahead - 0.5);
@@ -37,11 +37,11 @@ uint64_t LagControl::wait_ns(const Position& primary, const Position& backup, ui
 }
 
 void LagControl::observe_slice(const Position& primary, uint64_t host_ns) {
-  if (!asked_ || primary.virtual_ns < primary_.virtual_ns) {
-    slice_virtual_ns_ = 0;
+  if (!asked_ || primary.work_ns < primary_.work_ns) {
+    slice_work_ns_ = 0;
     slice_start_ns_ = host_ns;
   } else if (primary != primary_) {
-    slice_virtual_ns_ = primary.virtual_ns - primary_.virtual_ns;
+    slice_work_ns_ = primary.work_ns - primary_.work_ns;
     slice_start_ns_ = asked_ns_;
   }
   primary_ = primary;
@@ -53,20 +53,20 @@ void LagControl::observe_backup(const Position& backup, uint64_t host_ns) {
     still_ns_ = 0;
   else
     still_ns_ += std::min(passed, kGap);
-  if (passed > kGap || backup.virtual_ns < backup_.virtual_ns) reports_.clear();
+  if (passed > kGap || backup.work_ns < backup_.work_ns) reports_.clear();
   backup_ = backup;
   if (reports_.empty() || host_ns - reports_.back().host_ns >= kBetweenReports)
-    reports_.push_back({host_ns, backup.virtual_ns});
+    reports_.push_back({host_ns, backup.work_ns});
   // One that is older than the window stays, as the window's other end.
   while (reports_.size() > 2 && host_ns - reports_[1].host_ns >= kWindow) reports_.pop_front();
 }
 
-// Virtual nanoseconds replayed per nanosecond of the host.
+// Nanoseconds of work done per nanosecond of the host.
 double LagControl::backup_speed() const {
   const uint64_t time = asked_ns_ - reports_.front().host_ns;
   // Nothing is known yet.
   if (time < kBetweenReports) return 1;
-  const uint64_t replayed = backup_.virtual_ns - reports_.front().virtual_ns;
+  const uint64_t replayed = backup_.work_ns - reports_.front().work_ns;
   return std::max(kLeastSpeed, static_cast<double>(replayed) / static_cast<double>(time));
 }
 

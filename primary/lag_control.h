@@ -1,7 +1,8 @@
-// Keeps a primary's machine from running away from its backup: how far the backup is behind, in virtual time, stays
-// below a bound. Up to half of the bound nothing happens. From there on the machine may go at the backup's own speed
-// times a factor that falls from any to none at the bound; it is 1 half-way between, where lag settles, whatever the
-// backup's speed is. Pure arithmetic on what it is told; one object per backup.
+// Keeps a primary's machine from running away from its backup: how far the backup is behind, in the work that it has
+// still to do (primary/work_map.h), stays below a bound, and with it the time a takeover takes. Up to half of the bound
+// nothing happens. From there on the machine may go at the backup's own speed times a factor that falls from any to
+// none at the bound; it is 1 half-way between, where lag settles, whatever the backup's speed is. Pure arithmetic on
+// what it is told; one object per backup.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +17,7 @@ class LagControl {
       : bound_ns_(bound_ns), stall_ns_(stall_ns) {}
 
   struct Position {
-    uint64_t icount = 0, virtual_ns = 0;
+    uint64_t icount = 0, virtual_ns = 0, work_ns = 0;
     bool operator==(const Position&) const = default;
   };
   // To be asked before each slice of the machine's run, with where the machine is, what the backup last reported to
@@ -37,15 +38,15 @@ class LagControl {
   double backup_speed() const;
 
   struct Report {
-    uint64_t host_ns, virtual_ns;
+    uint64_t host_ns, work_ns;
   };
   uint64_t bound_ns_, stall_ns_;
   bool asked_ = false;
   uint64_t asked_ns_ = 0;  // by the host's clock
   Position primary_, backup_;
-  uint64_t slice_start_ns_ = 0;    // host's time of the last slice's start
-  uint64_t slice_virtual_ns_ = 0;  // what it took of the guest's time
-  std::deque<Report> reports_;     // of the last while, the oldest first
+  uint64_t slice_start_ns_ = 0;  // host's time of the last slice's start
+  uint64_t slice_work_ns_ = 0;   // what it took
+  std::deque<Report> reports_;   // of the last while, the oldest first
   uint64_t lag_ns_ = 0;
   uint64_t still_ns_ = 0;
 };

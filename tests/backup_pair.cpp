@@ -20,6 +20,11 @@ namespace {
 constexpr auto kPatience = 60s;
 constexpr uint64_t kLagBound = 20'000'000'000;
 
+// Of the guest's time.
+uint64_t lag_ns(const primary::PairStatus& pair) {
+  return pair.horizon.virtual_ns - std::min(pair.horizon.virtual_ns, pair.replayed.virtual_ns);
+}
+
 // The test-and-set of one process.
 class LocalArbiter : public ftlog::Arbiter {
  public:
@@ -112,7 +117,7 @@ class ToyPrimary {
  private:
   void run() {
     while (!stop_) {
-      if (link->lag_ns().value_or(0) > kLagBound || outputs.full() || link->full()) {
+      if (lag_ns(link->status()) > kLagBound || outputs.full() || link->full()) {
         link->wait(2ms);
         link->service(recorder->sums());
         continue;

@@ -21,10 +21,10 @@ constexpr uint64_t kBound = 100 * kMs;
 
 // A primary and its backup in a host's time of its own, in steps of 100 microseconds.
 struct Simulation {
-  // Virtual nanoseconds per nanosecond of the host.
+  // Nanoseconds of work per nanosecond of the host.
   double primary_speed = 1;
   std::function<double(uint64_t now)> backup_speed = [](uint64_t) { return 1.0; };
-  uint64_t slice_ns = kMs;  // of virtual time
+  uint64_t slice_ns = kMs;  // of work
   uint64_t latency_ns = kMs / 2, report_every_ns = kMs;
   LagControl control;
 
@@ -101,7 +101,10 @@ struct Simulation {
     }
     most_lag = std::max(most_lag, static_cast<uint64_t>(primary - backup));
   }
-  static LagControl::Position position(double at) { return {static_cast<uint64_t>(at) / 4, static_cast<uint64_t>(at)}; }
+  static LagControl::Position position(double at) {
+    const auto ns = static_cast<uint64_t>(at);
+    return {ns / 4, ns, ns};
+  }
   uint64_t ready_at_ = 0, report_at_ = 0;
   double running_ = 0, received_ = 0, reported_ = 0;
   std::deque<Sent> to_backup_, to_primary_;
@@ -126,10 +129,11 @@ TEST_CASE("lag below half of the bound is left alone, and at the bound nothing r
   uint64_t host = 0;
   // A backup at the primary's speed, always 49 ms behind.
   for (uint64_t at = 49 * kMs; at < 2 * kSecond; at += kMs, host += kMs)
-    REQUIRE(control.wait_ns({at, at}, {at - 49 * kMs, at - 49 * kMs}, host) == 0);
+    REQUIRE(control.wait_ns({at, at, at}, {at - 49 * kMs, at - 49 * kMs, at - 49 * kMs}, host) == 0);
   CHECK(control.lag_ns() == 49 * kMs);
   for (const uint64_t lag : {100, 101, 5000})
-    CHECK(control.wait_ns({9 * kSecond, 9 * kSecond}, {0, 9 * kSecond - lag * kMs}, host) > 0);
+    CHECK(control.wait_ns({9 * kSecond, 9 * kSecond, 9 * kSecond},
+                          {0, 9 * kSecond - lag * kMs, 9 * kSecond - lag * kMs}, host) > 0);
   CHECK(control.lag_ns() == 5 * kSecond);
 }
 
@@ -158,7 +162,7 @@ TEST_CASE("a slow backup sets the pace, and lag settles at three quarters of the
       }
 }
 
-TEST_CASE("a primary that skips idle time goes at the backup's pace too") {
+TEST_CASE("a primary that is far quicker goes at the backup's pace too") {
   Simulation simulation;
   simulation.primary_speed = 100;
   simulation.backup_speed = [](uint64_t) { return 20.0; };
@@ -237,21 +241,26 @@ TEST_CASE("reports that come late and seldom") {
 
 TEST_CASE("a backup that is not behind never stalls, and neither does one during which nobody looked") {
   LagControl control(kBound, 2 * kSecond);
-  for (uint64_t host = 0; host < 10 * kSecond; host += 10 * kMs) CHECK(control.wait_ns({5, 5}, {5, 5}, host) == 0);
+  for (uint64_t host = 0; host < 10 * kSecond; host += 10 * kMs)
+    CHECK(control.wait_ns({5, 5, 5}, {5, 5, 5}, host) == 0);
   CHECK_FALSE(control.stalled());
   // A stopped process is continued after minutes.
-  control.wait_ns({6, 6}, {5, 5}, 10 * kSecond);
-  control.wait_ns({6, 6}, {5, 5}, 1000 * kSecond);
+  control.wait_ns({6, 6, 6}, {5, 5, 5}, 10 * kSecond);
+  control.wait_ns({6, 6, 6}, {5, 5, 5}, 1000 * kSecond);
   CHECK_FALSE(control.stalled());
   for (uint64_t ms = 0; ms < 1'850; ms += 50) {
     CHECK_FALSE(control.stalled());
-    control.wait_ns({6, 6}, {5, 5}, 1000 * kSecond + ms * kMs);
+    control.wait_ns({6, 6, 6}, {5, 5, 5}, 1000 * kSecond + ms * kMs);
   }
   CHECK_FALSE(control.stalled());
-  for (uint64_t ms = 1'850; ms < 2'050; ms += 50) control.wait_ns({6, 6}, {5, 5}, 1000 * kSecond + ms * kMs);
+  for (uint64_t ms = 1'850; ms < 2'050; ms += 50) control.wait_ns({6, 6, 6}, {5, 5, 5}, 1000 * kSecond + ms * kMs);
   CHECK(control.stalled());
   // Instructions alone are progress.
-  control.wait_ns({6, 6}, {6, 5}, 1003 * kSecond);
+  control.wait_ns({6, 6, 6}, {6, 5, 5}, 1003 * kSecond);
+  CHECK_FALSE(control.stalled());
+  // And so is time, during which a guest only waits.
+  for (uint64_t ms = 0; ms < 5'000; ms += 50)
+    control.wait_ns({6, 9 * ms + 9, 6}, {6, 9 * ms, 5}, 1003 * kSecond + ms * kMs);
   CHECK_FALSE(control.stalled());
 }
 
@@ -259,20 +268,20 @@ TEST_CASE("a slice longer than the bound does not stop the machine for ever") {
   LagControl control(kBound);
   uint64_t host = 0, at = 0;
   for (int i = 0; i < 100; ++i) {
-    // Each skips a second of idle time; the backup follows a little later.
+    // The host gave its thread a second at once; the backup follows a little later.
     at += kSecond;
     host += kMs;
-    CHECK(control.wait_ns({at, at}, {at - kSecond, at - kSecond}, host) > 0);
+    CHECK(control.wait_ns({at, at, at}, {at - kSecond, at - kSecond, at - kSecond}, host) > 0);
     host += kMs;
-    CHECK(control.wait_ns({at, at}, {at, at}, host) == 0);
+    CHECK(control.wait_ns({at, at, at}, {at, at, at}, host) == 0);
   }
 }
 
 TEST_CASE("a backup that begins again further back, and clocks at their ends") {
   LagControl control(kBound);
   for (const uint64_t at : {uint64_t{0}, uint64_t{1} << 62, UINT64_MAX, uint64_t{7}, UINT64_MAX}) {
-    CHECK(control.wait_ns({at, at}, {at, at}, 1000) == 0);
-    CHECK(control.wait_ns({at, at}, {0, 0}, 1000) <= kSecond);
-    CHECK(control.wait_ns({0, 0}, {at, at}, 1000) == 0);
+    CHECK(control.wait_ns({at, at, at}, {at, at, at}, 1000) == 0);
+    CHECK(control.wait_ns({at, at, at}, {0, 0, 0}, 1000) <= kSecond);
+    CHECK(control.wait_ns({0, 0, 0}, {at, at, at}, 1000) == 0);
   }
 }

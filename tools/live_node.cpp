@@ -8,6 +8,7 @@
 #include "tools/net_options.h"
 #include "tools/record_session.h"
 #include "tools/serial_backend.h"
+#include "tools/thread_time.h"
 
 namespace understudy::tools {
 
@@ -214,14 +215,16 @@ void LiveNode::hold_back() {
     const primary::PairStatus pair = link_->status();
     if (pair.state == primary::PairState::deposed) return;
     uint64_t wait_ns = 0;
-    if (!link_->lag_ns()) {
+    if (!link_->has_backup()) {
       lag_.reset();
+      lag_ns_ = 0;
     } else {
-      if (!lag_ || lag_of_ != pair.backups_joined)
+      if (!lag_ || lag_of_ != pair.backups_joined) {
         lag_.emplace(uint64_t{options_.lag_ms} * 1'000'000, uint64_t{options_.give_up_ms} * 1'000'000);
+        work_ = {};
+      }
       lag_of_ = pair.backups_joined;
-      wait_ns = lag_->wait_ns({machine_.icount(), machine_.now_ns()}, {pair.replayed.icount, pair.replayed.virtual_ns},
-                              host_ns());
+      wait_ns = look_at_lag(pair.replayed);
     }
     if (lag_ && options_.give_up_ms != 0 && lag_->stalled())
       link_->lose(fmt::format("it is behind, and has not moved for {} ms", options_.give_up_ms));
@@ -234,6 +237,17 @@ void LiveNode::hold_back() {
   if (const auto share = slowdown_.add(now, now - begin))
     spdlog::warn("epoch {}: icount {}: the machine stood still for {:.0f} % of the last {} s, to wait for its backup",
                  link_->status().epoch, machine_.icount(), *share * 100, Slowdown::kWindow.count());
+}
+
+// How long the machine has to wait for a backup that has replayed so far.
+uint64_t LiveNode::look_at_lag(const ftlog::Horizon& replayed) {
+  const uint64_t work = thread_cpu_ns(), icount = machine_.icount(), now = machine_.now_ns();
+  work_.note({icount, now}, work);
+  const primary::LagControl::Position backup{replayed.icount, replayed.virtual_ns,
+                                             work_.at({replayed.icount, replayed.virtual_ns})};
+  const uint64_t wait = lag_->wait_ns({icount, now, work}, backup, host_ns());
+  lag_ns_ = lag_->lag_ns();
+  return wait;
 }
 
 void LiveNode::snapshot_sometimes() {
@@ -306,7 +320,7 @@ ordered_json LiveNode::status() const {
       {"appended", pair.appended},
       {"acknowledged", pair.acknowledged},
       {"on_disk", std::min(pair.appended, outputs_.disk())},
-      {"lag_ms", static_cast<double>(link_->lag_ns().value_or(0)) / 1e6},
+      {"lag_ms", static_cast<double>(lag_ns_) / 1e6},
       {"slowed",
        {{"share", slowdown_.share(SteadyClock::now())},
         {"ms", std::chrono::duration_cast<std::chrono::milliseconds>(slowdown_.total()).count()}}},

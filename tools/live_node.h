@@ -2,6 +2,7 @@
 // join, and stops when another node reigns. A primary is one from power-on, a backup from its takeover on.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,6 +12,7 @@
 #include "primary/lag_control.h"
 #include "primary/output_commit.h"
 #include "primary/recorder.h"
+#include "primary/work_map.h"
 #include "tools/hub_ends.h"
 #include "tools/machine_setup.h"
 #include "tools/node_control.h"
@@ -57,6 +59,7 @@ class LiveNode {
   void follow_the_disk();
   void between_slices();
   void hold_back();
+  uint64_t look_at_lag(const ftlog::Horizon& replayed);
   void snapshot_sometimes();
   // Another recording, which begins with a snapshot.
   void begin_stint();
@@ -79,7 +82,10 @@ class LiveNode {
   Wakeup wakeup_;
   std::unique_ptr<HubEnds> hub_;
   std::unique_ptr<RunSession> session_;
+  // Both of one backup, with how far it was behind when last looked at.
   std::optional<primary::LagControl> lag_;
+  primary::WorkMap work_;
+  std::atomic<uint64_t> lag_ns_{0};
   uint64_t lag_of_ = 0;  // which backup's
   Slowdown slowdown_{std::chrono::steady_clock::now()};
   uint64_t next_snapshot_ = 0;

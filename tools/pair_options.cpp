@@ -60,7 +60,7 @@ void add_pair_options(CLI::App& command, PairOptions& o) {
       ->check(CLI::Range(20u, 600'000u))
       ->capture_default_str();
   pair->add_option("--lag", o.lag_ms,
-                   "Milliseconds of the guest's time that the backup may be behind; the primary slows down")
+                   "Milliseconds of computing that the backup may be behind; the primary slows down")
       ->check(CLI::Range(10u, 600'000u))
       ->capture_default_str();
   pair->add_option("--give-up", o.give_up_ms,

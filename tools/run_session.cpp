@@ -5,12 +5,12 @@
 
 #include <atomic>
 #include <csignal>
-#include <ctime>
 #include <string_view>
 
 #include "devices/isa_debug_exit.h"
 #include "tools/local_disks.h"
 #include "tools/terminal.h"
+#include "tools/thread_time.h"
 
 namespace understudy::tools {
 
@@ -30,12 +30,6 @@ using SteadyClock = std::chrono::steady_clock;
 uint64_t host_ns() {
   return static_cast<uint64_t>(
       std::chrono::duration_cast<std::chrono::nanoseconds>(SteadyClock::now().time_since_epoch()).count());
-}
-
-uint64_t thread_cpu_ns() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_nsec);
 }
 
 void warn_of_deviation(const emu::DeviationSeen& seen) {
