@@ -19,8 +19,8 @@ constexpr std::chrono::milliseconds kResendEvery{20};
 // While a primary sends its machine it must show signs of life.
 constexpr std::chrono::seconds kTransferSilence{10};
 constexpr std::chrono::seconds kTellDamageEvery{1};
-// So much of the guest's time may have been replayed without the primary's knowing: it waits for who is behind.
-constexpr uint64_t kReportEveryNs = 10'000'000;
+// What has been replayed is told within this, in one way or another: the primary waits for who is behind.
+constexpr std::chrono::milliseconds kReportWithin{5};
 
 size_t weight(const ftlog::LogEntry& entry) {
   size_t bytes = sizeof entry;
@@ -105,8 +105,14 @@ std::optional<ftlog::Horizon> PrimaryLink::horizon() const {
 
 LinkEvent PrimaryLink::wait(std::chrono::milliseconds most) {
   std::unique_lock lock(mutex_);
-  seen_at_ = Clock::now();
-  changed_.wait_for(lock, most, [this] { return news_ || lost_ || goodbye_ || handover_ || !entries_.empty(); });
+  const auto now = seen_at_ = Clock::now();
+  const auto any = [this] { return news_ || lost_ || goodbye_ || handover_ || !entries_.empty(); };
+  if (owes_report() && !changed_.wait_until(lock, std::min(now + most, beat_at_ + kReportWithin), any)) {
+    lock.unlock();
+    acknowledge(false);
+    lock.lock();
+  }
+  changed_.wait_until(lock, now + most, any);
   seen_at_ = Clock::now();
   if (failed_) return LinkEvent::failed;
   if (!entries_.empty() || std::exchange(news_, false)) return LinkEvent::news;
@@ -120,10 +126,13 @@ void PrimaryLink::replayed(const ftlog::Horizon& here) {
   {
     const std::lock_guard lock(mutex_);
     status_.replayed = here;
-    report = phase_ == Phase::following && here.virtual_ns >= reported_ns_ + kReportEveryNs;
+    report = owes_report() && Clock::now() - beat_at_ >= kReportWithin;
   }
   if (report) acknowledge(false);
 }
+
+// With the mutex held.
+bool PrimaryLink::owes_report() const { return phase_ == Phase::following && status_.replayed != reported_; }
 
 bool PrimaryLink::engaged() const {
   const std::lock_guard lock(mutex_);
@@ -235,7 +244,7 @@ void PrimaryLink::acknowledge(bool resend) {
     const std::lock_guard lock(mutex_);
     epoch = status_.epoch;
     beat_at_ = Clock::now();
-    reported_ns_ = status_.replayed.virtual_ns;
+    reported_ = status_.replayed;
     ack = {status_.received, status_.replayed, resend, chunks_taken_, status_.engaged, status_.stamp};
   }
   socket_.send({}, {epoch, ack});

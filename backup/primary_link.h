@@ -105,6 +105,7 @@ class PrimaryLink {
   void hear(ftlog::ChannelMessage&& message);
   void hear_block(ftlog::LogBlock&& block);
   void acknowledge(bool resend);
+  bool owes_report() const;
   void hear_damage(const std::string& why);
   void hear_version(const std::string& why);
   void break_off(const std::string& why);
@@ -133,7 +134,7 @@ class PrimaryLink {
   bool lost_ = false, failed_ = false, goodbye_ = false, news_ = false;
   std::optional<uint64_t> handover_;
   LinkStatus status_;
-  uint64_t reported_ns_ = 0;  // where the primary was told that the machine is
+  ftlog::Horizon reported_;  // where the primary was told that the machine is
   Clock::time_point heard_at_, beat_at_, hello_at_, ready_at_, resend_at_, timer_at_, damage_at_, seen_at_;
   std::chrono::milliseconds beat_{60};
 };

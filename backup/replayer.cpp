@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "emu/block_message.h"
@@ -87,7 +88,10 @@ bool Replayer::at(const ftlog::LogEntry& entry) const {
 std::optional<ReplayStop> Replayer::go_to(uint64_t icount, uint64_t ns) {
   while (!stopped_ && (machine_.icount() < icount || (machine_.icount() == icount && machine_.now_ns() < ns))) {
     const uint64_t before = machine_.icount(), before_ns = machine_.now_ns();
-    switch (const emu::MachineStop stop = machine_.run(icount, emu::Machine::Idle::skip, ns)) {
+    const uint64_t next = underway_ ? std::min(icount, before + kUnderwayEvery) : icount;
+    const emu::MachineStop stop = machine_.run(next, emu::Machine::Idle::skip, ns);
+    if (underway_) underway_();
+    switch (stop) {
       case emu::MachineStop::limit:
         if (machine_.icount() == before && machine_.now_ns() == before_ns)
           return diverge(fmt::format("virtual time is {} ns where the log says {}", before_ns, ns));

@@ -73,6 +73,9 @@ class Replayer {
   void set_output(const ftlog::OutputMark& mark);
   // Called with each entry that has been applied.
   void on_applied(std::function<void(const ftlog::LogEntry&)> callback) { applied_ = std::move(callback); }
+  // Called between entries too, at least every so many instructions.
+  static constexpr uint64_t kUnderwayEvery = 500'000;
+  void on_underway(std::function<void()> callback) { underway_ = std::move(callback); }
 
  private:
   std::optional<ReplayStop> go_to(uint64_t icount, uint64_t ns);
@@ -86,6 +89,7 @@ class Replayer {
   std::function<bool(ftlog::LogEntry&)> next_;
   std::function<void()> reset_board_;
   std::function<void(const ftlog::LogEntry&)> applied_;
+  std::function<void()> underway_;
   primary::OutputSums sums_;
   std::optional<ftlog::LogEntry> entry_;
   std::optional<emu::MachineStop> stopped_;  // the machine stopped by itself, which the next entry must explain

@@ -156,11 +156,19 @@ bool BackupLink::service(const OutputSums& sums) {
   }
   if (ready && may_engage) engage();
   if (joining) return transfer(sums);
-  if (flowing && Clock::now() - horizon_sent_at_ >= kHorizonEvery) {
-    horizon_sent_at_ = Clock::now();
-    send(ftlog::Beat{here, outputs_.delivered(), parts_sent(), stamp()});
-  }
+  if (flowing && Clock::now() - horizon_sent_at_ >= kHorizonEvery) send_horizon();
   return false;
+}
+
+void BackupLink::send_horizon() {
+  horizon_sent_at_ = Clock::now();
+  horizon_sent_ = machine_.icount();
+  send(ftlog::Beat{{log_.sequence - 1, horizon_sent_, machine_.now_ns()}, outputs_.delivered(), parts_sent(), stamp()});
+}
+
+void BackupLink::tell_where() {
+  flush();
+  if (encoder_ && machine_.icount() != horizon_sent_) send_horizon();
 }
 
 // Copies some more of the machine to a joiner; at the end stops it for the rest. True for as long as there is more to

@@ -87,6 +87,8 @@ class BackupLink : public ftlog::LogSink {
   bool service(const OutputSums& sums);
   // An epoch that was won since the last call, to be logged.
   std::optional<uint64_t> take_new_epoch();
+  // Tells the backup where the machine is, before it waits for the backup to get there.
+  void tell_where();
   // Waits until something changes, at most so long.
   void wait(std::chrono::nanoseconds most);
   // Tells the backup to take over behind everything that was appended; the machine stands still from now on. True once
@@ -133,6 +135,7 @@ class BackupLink : public ftlog::LogSink {
   void decide();
   // On the machine's thread.
   void flush();
+  void send_horizon();
   bool transfer(const OutputSums& sums);
   void engage();
   uint64_t parts_sent() const;
@@ -156,6 +159,7 @@ class BackupLink : public ftlog::LogSink {
   std::unique_ptr<StateSender> sender_;
   uint64_t sender_for_ = 0;  // joiner_
   Clock::time_point horizon_sent_at_;
+  uint64_t horizon_sent_ = 0;  // icount
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

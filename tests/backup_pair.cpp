@@ -21,7 +21,9 @@ constexpr auto kPatience = 60s;
 constexpr uint64_t kLagBound = 20'000'000'000;
 
 // Of the guest's time.
-uint64_t lag_ns(const primary::PairStatus& pair) {
+uint64_t lag_ns(const primary::BackupLink& link) {
+  if (!link.has_backup()) return 0;
+  const primary::PairStatus pair = link.status();
   return pair.horizon.virtual_ns - std::min(pair.horizon.virtual_ns, pair.replayed.virtual_ns);
 }
 
@@ -117,7 +119,7 @@ class ToyPrimary {
  private:
   void run() {
     while (!stop_) {
-      if (lag_ns(link->status()) > kLagBound || outputs.full() || link->full()) {
+      if (lag_ns(*link) > kLagBound || outputs.full() || link->full()) {
         link->wait(2ms);
         link->service(recorder->sums());
         continue;

@@ -220,6 +220,8 @@ bool FollowSession::take_state() {
     link_->replayed({entry.sequence, here.icount(), here.now_ns()});
     primary::moment(primary::Moment::entry_applied);
   });
+  // The primary paces itself by what it hears: between entries that lie far apart, too.
+  replayer_->on_underway([this] { link_->replayed(here()); });
   spdlog::info("epoch {}: has the machine at icount {}", link_->epoch(), machine.icount());
   return true;
 }
@@ -294,19 +296,23 @@ void FollowSession::note_engaged() {
   own_counts_ = true;
 }
 
+// What has been replayed; at first, what the state that was taken holds.
+ftlog::Horizon FollowSession::here() const {
+  const emu::Machine& machine = setup_.pc->machine();
+  return {std::max(link_->state_end()->log.sequence - 1, replayer_->position()), machine.icount(), machine.now_ns()};
+}
+
 FollowSession::Outcome FollowSession::follow() {
   emu::Machine& machine = setup_.pc->machine();
-  uint64_t position = link_->state_end()->log.sequence - 1;
   bool told = false;
   control_.answer_with([this] { return status(); });
   while (true) {
     if (interrupted() || control_.stop_asked()) return Outcome::interrupted;
     const backup::ReplayStop stop = replayer_->run(UINT64_MAX);
-    if (replayer_->position() != 0) position = std::max(position, replayer_->position());
     if (stop == backup::ReplayStop::ended) {
       spdlog::info("the machine ended: {}", ftlog::to_string(replayer_->end().reason));
       ended_ = replayer_->end().exit_code;
-      link_->replayed({position, machine.icount(), machine.now_ns()});
+      link_->replayed(here());
       link_->leave("the machine ended");
       return Outcome::ended;
     }
@@ -321,7 +327,7 @@ FollowSession::Outcome FollowSession::follow() {
       const bool behind = horizon->icount > machine.icount() || horizon->virtual_ns > machine.now_ns();
       if (behind && replayer_->run_to(horizon->icount, horizon->virtual_ns) == backup::ReplayStop::diverged) continue;
     }
-    link_->replayed({position, machine.icount(), machine.now_ns()});
+    link_->replayed(here());
     outputs_->drop(link_->status().delivered);
     if (flip_ && told && machine.icount() >= flip_->icount) {
       check(*flip_, machine);

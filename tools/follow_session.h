@@ -42,6 +42,7 @@ class FollowSession {
   bool take_state();
   enum class Outcome { ended, failed, lost, handover, interrupted };
   Outcome follow();
+  ftlog::Horizon here() const;
   std::optional<int> take_over(bool graceful);
   // Both on the channel's thread.
   void keep(const std::vector<ftlog::LogEntry>& entries);

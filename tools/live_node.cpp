@@ -231,6 +231,7 @@ void LiveNode::hold_back() {
     const bool full = outputs_.full() || link_->full();
     if (wait_ns == 0 && !full) break;
     link_->service(recorder_->sums());
+    link_->tell_where();
     link_->wait(full ? kLookAgain : std::chrono::nanoseconds(wait_ns));
   }
   const auto now = SteadyClock::now();
