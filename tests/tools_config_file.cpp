@@ -1,4 +1,5 @@
 // What --config's file may say, and how what it says wrong is told.
+#include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
 
 #include <algorithm>

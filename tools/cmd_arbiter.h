@@ -1,8 +1,11 @@
 // `understudy arbiter`: shows whose reign it is, and claims an epoch.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,8 +1,11 @@
 // `understudy backup`: follows a primary in lock step, and takes over when it falls silent.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

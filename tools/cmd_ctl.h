@@ -1,8 +1,11 @@
 // `understudy ctl`: asks a running node to do something.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,8 +1,11 @@
 // `understudy debug`: a recording under GDB, forwards and backwards.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

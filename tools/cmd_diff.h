@@ -1,8 +1,11 @@
 // `understudy diff`: where two recordings part, or what is not the same at two points.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,8 +1,11 @@
 // `understudy hub`: the outside world of a service, which outlives the replicas that run it.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

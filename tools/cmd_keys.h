@@ -1,8 +1,11 @@
 // `understudy keys`: makes and shows the keys by which nodes know each other.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

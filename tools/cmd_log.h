@@ -1,8 +1,11 @@
 // `understudy log`: shows what is in a recording's log, counts it, or checks the recording.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

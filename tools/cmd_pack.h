@@ -1,8 +1,11 @@
 // `understudy pack` and `understudy unpack`: a recording as one file for another machine, and back.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,8 +1,11 @@
 // `understudy primary`: runs a machine, live, with a backup in lock step as soon as one joins.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,5 +1,6 @@
 #include "tools/cmd_record.h"
 
+#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "tools/machine_setup.h"

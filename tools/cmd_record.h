@@ -1,8 +1,11 @@
 // `understudy record`: a run whose inputs are written to a recording.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

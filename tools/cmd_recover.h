@@ -1,8 +1,11 @@
 // `understudy recover`: makes a node live again from its log, after all nodes were lost.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,8 +1,11 @@
 // `understudy replay`: a recording once more, proven against its digests.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,11 +1,14 @@
 // `understudy resume`: any point of a recording as a running machine, with a recording of its own.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
 
 #include "tools/record_session.h"
 #include "tools/replay_session.h"
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,8 +1,11 @@
 // `understudy run`: boots an image and runs it to its end.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

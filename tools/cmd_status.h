@@ -1,8 +1,11 @@
 // `understudy status`: what nodes and hubs say of themselves.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

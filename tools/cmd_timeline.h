@@ -1,8 +1,11 @@
 // `understudy timeline`: a recording as a picture for a trace viewer.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,8 +1,11 @@
 // `understudy trace`: what a recorded machine did, instruction by instruction.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

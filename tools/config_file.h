@@ -4,7 +4,9 @@
 // line wins.
 #pragma once
 
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

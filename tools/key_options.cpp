@@ -1,5 +1,7 @@
 #include "tools/key_options.h"
 
+#include <CLI/CLI.hpp>
+
 namespace understudy::tools {
 
 void add_key_options(CLI::App& command, KeyOptions& options) {

@@ -1,12 +1,15 @@
 // The options by which a command that opens ZeroMQ sockets learns its keys: --key, --peer, --insecure.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "ftlog/curve_keys.h"
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <array>
 #include <random>
 #include <set>
@@ -59,8 +60,7 @@ void add_pair_options(CLI::App& command, PairOptions& o) {
   pair->add_option("--timeout", o.timeout_ms, "Milliseconds of silence after which the other side is given up")
       ->check(CLI::Range(20u, 600'000u))
       ->capture_default_str();
-  pair->add_option("--lag", o.lag_ms,
-                   "Milliseconds of computing that the backup may be behind; the primary slows down")
+  pair->add_option("--lag", o.lag_ms, "Milliseconds of computing that the backup may be behind; the primary slows down")
       ->check(CLI::Range(10u, 600'000u))
       ->capture_default_str();
   pair->add_option("--give-up", o.give_up_ms,

@@ -1,7 +1,6 @@
 // What a node of a pair was asked to be, besides its machine.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <cstdint>
 #include <memory>
@@ -11,6 +10,10 @@
 #include "ftlog/arbiter.h"
 #include "ftlog/channel_socket.h"
 #include "ftlog/curve_keys.h"
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

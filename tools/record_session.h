@@ -1,7 +1,6 @@
 // A run whose inputs go into a recording: from power-on (`record`), or from a point of another recording (`resume`).
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
 
@@ -9,6 +8,10 @@
 #include "tools/machine_setup.h"
 #include "tools/run_options.h"
 #include "tools/run_result.h"
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 

@@ -1,12 +1,15 @@
 // What `understudy run` was asked to do, as plain data, and the command line that says so.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
+
+namespace CLI {
+class App;
+}
 
 namespace understudy::tools {
 
