@@ -160,9 +160,12 @@ class Guest:
         self._errors.seek(0)
         return self._errors.read().strip()
 
-    def resident_mib(self):
+    def memory_mib(self):
+        """What it has of the host's memory, and what it has asked for: of that, the guest's RAM and the engine's buffers
+        count whole from the beginning."""
         with open(f"/proc/{self._process.pid}/status") as status:
-            return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmRSS:"))
+            said = dict(line.split(":", 1) for line in status)
+        return tuple(int(said[name].split()[0]) / 1024 for name in ("VmRSS", "VmData"))
 
     def children(self):
         """The processes that it has started."""
