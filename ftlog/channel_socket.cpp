@@ -1,6 +1,7 @@
 #include "ftlog/channel_socket.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
@@ -47,6 +48,7 @@ ChannelSocket::ChannelSocket(Options options)
       socket_.set(zmq::sockopt::reconnect_ivl_max, 500);
       socket_.connect(options_.address);
     }
+    endpoint_ = socket_.get(zmq::sockopt::last_endpoint);
   } catch (const zmq::error_t& error) {
     throw ChannelError(fmt::format("{}: {} (want tcp://HOST:PORT or ipc://PATH)", options_.address, error.what()));
   }
@@ -65,14 +67,18 @@ void ChannelSocket::stop(std::chrono::milliseconds linger) {
   wake();
   thread_.join();
   const auto deadline = Clock::now() + linger;
-  while (transmit() && Clock::now() < deadline) std::this_thread::sleep_for(kRetry);
+  std::unique_lock lock(mutex_);
+  while (transmit() && Clock::now() < deadline) {
+    lock.unlock();
+    std::this_thread::sleep_for(kRetry);
+    lock.lock();
+  }
+  closed_ = true;
   socket_.set(zmq::sockopt::linger, static_cast<int>(linger.count()));
   socket_.close();
 }
 
 void ChannelSocket::wake() { wake_.notify(); }
-
-std::string ChannelSocket::endpoint() const { return socket_.get(zmq::sockopt::last_endpoint); }
 
 ChannelCounts ChannelSocket::counts() const {
   return {messages_in_, bytes_in_,   messages_out_, bytes_out_,
@@ -81,8 +87,10 @@ ChannelCounts ChannelSocket::counts() const {
 
 bool ChannelSocket::send(const Peer& peer, const ChannelMessage& message) {
   Bytes bytes = encode(message);
+  bool look = false;
   {
     const std::lock_guard lock(mutex_);
+    if (closed_) return false;
     Queue& queue = queues_[peer];
     if (queue.bytes + bytes.size() > options_.max_queued_bytes) {
       ++refused_out_;
@@ -90,8 +98,11 @@ bool ChannelSocket::send(const Peer& peer, const ChannelMessage& message) {
     }
     queue.bytes += bytes.size();
     queue.messages.push_back(std::move(bytes));
+    // What waits is the thread's to try again. And ZeroMQ may have learnt, while it sent, that something has come: it
+    // does not tell the descriptor again.
+    look = transmit() || has_input();
   }
-  wake();
+  if (look) wake();
   return true;
 }
 
@@ -103,7 +114,6 @@ size_t ChannelSocket::queued_bytes(const Peer& peer) const {
 
 // True while something waits that could not go.
 bool ChannelSocket::transmit() {
-  const std::lock_guard lock(mutex_);
   bool waits = false;
   for (auto at = queues_.begin(); at != queues_.end();) {
     auto& [peer, queue] = *at;
@@ -133,36 +143,48 @@ bool ChannelSocket::transmit() {
   return waits;
 }
 
-void ChannelSocket::receive() {
-  for (unsigned n = 0; n < kBurst; ++n) {
-    zmq::message_t part;
-    if (!socket_.recv(part, zmq::recv_flags::dontwait)) return;
-    Peer peer;
-    if (options_.role == Role::bound) {
-      peer = part.to_string();
-      if (!part.more() || !socket_.recv(part, zmq::recv_flags::dontwait)) {
-        ++bad_in_;
-        continue;
-      }
-    }
-    bool more = part.more();
-    const bool whole = !more;
-    for (zmq::message_t rest; more; more = rest.more())
-      if (!socket_.recv(rest, zmq::recv_flags::dontwait)) break;
-    bytes_in_ += part.size();
-    try {
-      if (!whole) throw DecodeError(0, "a message of several parts");
-      ChannelMessage message = decode_channel_message({part.data<const uint8_t>(), part.size()});
-      ++messages_in_;
-      handler_.message(peer, std::move(message));
-    } catch (const ChannelVersionError& error) {
-      ++version_in_;
-      if (handler_.bad) handler_.bad(peer, error.what(), true);
-    } catch (const DecodeError& error) {
-      ++bad_in_;
-      if (handler_.bad) handler_.bad(peer, error.what(), false);
-    }
+bool ChannelSocket::has_input() { return (socket_.get(zmq::sockopt::events) & ZMQ_POLLIN) != 0; }
+
+std::optional<ChannelSocket::Received> ChannelSocket::take() {
+  const std::lock_guard lock(mutex_);
+  Received received;
+  zmq::message_t part;
+  if (!socket_.recv(part, zmq::recv_flags::dontwait)) return std::nullopt;
+  if (options_.role == Role::bound) {
+    received.peer = part.to_string();
+    if (!part.more() || !socket_.recv(part, zmq::recv_flags::dontwait)) return received;
   }
+  received.whole = !part.more();
+  received.bytes.assign(part.data<const uint8_t>(), part.data<const uint8_t>() + part.size());
+  for (bool more = part.more(); more; more = part.more())
+    if (!socket_.recv(part, zmq::recv_flags::dontwait)) break;
+  return received;
+}
+
+void ChannelSocket::hear(const Received& received) {
+  bytes_in_ += received.bytes.size();
+  try {
+    if (!received.whole) throw DecodeError(0, "not a message of one part");
+    ChannelMessage message = decode_channel_message(received.bytes);
+    ++messages_in_;
+    handler_.message(received.peer, std::move(message));
+  } catch (const ChannelVersionError& error) {
+    ++version_in_;
+    if (handler_.bad) handler_.bad(received.peer, error.what(), true);
+  } catch (const DecodeError& error) {
+    ++bad_in_;
+    if (handler_.bad) handler_.bad(received.peer, error.what(), false);
+  }
+}
+
+// True when there was more than is taken at a time.
+bool ChannelSocket::receive() {
+  for (unsigned n = 0; n < kBurst; ++n) {
+    const std::optional<Received> received = take();
+    if (!received) return false;
+    hear(*received);
+  }
+  return true;
 }
 
 void ChannelSocket::run() {
@@ -170,17 +192,22 @@ void ChannelSocket::run() {
   sigset_t all;
   sigfillset(&all);
   pthread_sigmask(SIG_BLOCK, &all, nullptr);
-  auto due = Clock::now();
-  bool waits = false;
+  std::unique_lock lock(mutex_);
+  const int descriptor = socket_.get(zmq::sockopt::fd);
+  lock.unlock();
   while (!stopping_) {
+    const bool more = receive();
+    const auto due = handler_.timer ? handler_.timer() : Clock::now() + std::chrono::seconds(1);
+    lock.lock();
+    const bool waits = transmit();
+    const bool now = more || has_input();
+    lock.unlock();
+    if (now) continue;
     auto wait = std::chrono::ceil<std::chrono::milliseconds>(due - Clock::now());
     if (waits) wait = std::min(wait, std::chrono::milliseconds(kRetry));
-    std::array<zmq::pollitem_t, 2> items{{{socket_.handle(), 0, ZMQ_POLLIN, 0}, {nullptr, wake_.fd(), ZMQ_POLLIN, 0}}};
-    zmq::poll(items, std::max(wait, std::chrono::milliseconds(0)));
+    std::array<pollfd, 2> items{{{descriptor, POLLIN, 0}, {wake_.fd(), POLLIN, 0}}};
+    ::poll(items.data(), items.size(), static_cast<int>(std::max<int64_t>(wait.count(), 0)));
     if (items[1].revents != 0) wake_.clear();
-    receive();
-    due = handler_.timer ? handler_.timer() : Clock::now() + std::chrono::seconds(1);
-    waits = transmit();
   }
 }
 

@@ -1,6 +1,11 @@
-// One end of the log channel: a ZeroMQ socket on a thread of its own. A primary's end is bound and hears any number of
-// peers; a backup's is connected to one. Messages are decoded here, what is no message is counted and never reaches the
-// owner. Sending never blocks and never loses a message silently: each peer's queue is bounded, and full is an answer.
+// One end of the log channel: a ZeroMQ socket with a thread that hears. A primary's end is bound and hears any number
+// of peers; a backup's is connected to one. Messages are decoded here, what is no message is counted and never reaches
+// the owner. Sending never blocks and never loses a message silently: each peer's queue is bounded, and full is an
+// answer.
+//
+// Who sends gives ZeroMQ the message itself: a thread's wakeup on the way would cost more than the message does. A
+// mutex makes the socket pass from thread to thread as ZeroMQ wants it, with a full fence; so nobody may poll the
+// socket without the mutex, which is why the thread polls the descriptor that says when to look (ZMQ_FD).
 #pragma once
 
 #include <atomic>
@@ -75,7 +80,7 @@ class ChannelSocket {
   // Makes the timer run now. Any thread.
   void wake();
   // Where it is bound, with the port that was chosen for tcp://HOST:*.
-  std::string endpoint() const;
+  std::string endpoint() const { return endpoint_; }
   ChannelCounts counts() const;
 
  private:
@@ -83,18 +88,29 @@ class ChannelSocket {
     std::deque<Bytes> messages;
     size_t bytes = 0;
   };
+  struct Received {
+    Peer peer;
+    Bytes bytes;
+    bool whole = false;  // of one part, behind its peer's name
+  };
   void run();
-  void receive();
+  bool receive();
+  std::optional<Received> take();
+  void hear(const Received& received);
+  // With the mutex held.
   bool transmit();
+  bool has_input();
 
   Options options_;
   Handler handler_;
   zmq::context_t context_;
   std::optional<KeyGuard> guard_;
-  zmq::socket_t socket_;
   WakeEvent wake_;
-  mutable std::mutex mutex_;
+  mutable std::mutex mutex_;  // for all of the following
+  zmq::socket_t socket_;
+  std::string endpoint_;
   std::map<Peer, Queue> queues_;
+  bool closed_ = false;
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> messages_in_{0}, bytes_in_{0}, messages_out_{0}, bytes_out_{0}, bad_in_{0}, version_in_{0},
       refused_out_{0};

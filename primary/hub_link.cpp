@@ -50,7 +50,7 @@ Overloaded(Handlers...) -> Overloaded<Handlers...>;
 struct HubLink::Connection {
   zmq::socket_t socket;
   SocketMonitor monitor;
-  bool usable = false;    // the handshake is over, and the connection not lost
+  int descriptor = -1;    // readable when the socket is to be looked at again; not told twice
   bool accepted = false;  // the hub has answered the newest announcement
   bool bad_peer = false;
 
@@ -67,6 +67,11 @@ struct HubLink::Connection {
     hub::keep_alive(socket);
     if (options.keys != nullptr) ftlog::secure_client(socket, *options.keys);
     socket.connect(options.address);
+    descriptor = socket.get(zmq::sockopt::fd);
+  }
+  // There is input, or room, which the descriptor does not tell of any more.
+  bool is_ready(bool wants_room) {
+    return (socket.get(zmq::sockopt::events) & (wants_room ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN)) != 0;
   }
   bool send(const ftlog::Bytes& bytes) {
     return socket.send(zmq::buffer(bytes), zmq::send_flags::dontwait).has_value();
@@ -117,6 +122,7 @@ void HubLink::announce(uint64_t epoch, uint64_t console_in_offset, uint64_t cons
 }
 
 bool HubLink::send_frame(std::span<const uint8_t> frame) {
+  bool look = false;
   {
     const std::lock_guard lock(mutex_);
     if (frame.size() < hub::kMinFrame || frame.size() > hub::kMaxFrame) {
@@ -132,23 +138,27 @@ bool HubLink::send_frame(std::span<const uint8_t> frame) {
       return false;
     }
     frames_.emplace_back(frame.begin(), frame.end());
+    look = send_now();
   }
-  wake_.notify();
+  if (look) wake_.notify();
   return true;
 }
 
 bool HubLink::send_console(uint64_t offset, std::span<const uint8_t> bytes) {
+  bool look = false;
   {
     const std::lock_guard lock(mutex_);
     // Nobody will ever want it.
     if (fenced_) return true;
     if (!output_.put(offset, bytes)) return false;
+    look = send_now();
   }
-  wake_.notify();
+  if (look) wake_.notify();
   return true;
 }
 
 bool HubLink::send_disk(const std::string& disk, emu::BlockRequest request) {
+  bool look = false;
   {
     const std::lock_guard lock(mutex_);
     // Nobody will ever want it.
@@ -157,8 +167,9 @@ bool HubLink::send_disk(const std::string& disk, emu::BlockRequest request) {
     if (std::any_of(disk_requests_.begin(), disk_requests_.end(), is_it)) return true;
     if (disk_requests_.size() >= hub::kMaxDiskRequests) return false;
     disk_requests_.push_back({disk, std::move(request), false});
+    look = send_now();
   }
-  wake_.notify();
+  if (look) wake_.notify();
   return true;
 }
 
@@ -214,25 +225,27 @@ void HubLink::run() {
       // The host is short of something, for now.
     }
   }
-  if (!connection || !connection->usable) return;
-  send_waiting(*connection);
+  const std::lock_guard lock(mutex_);
+  if (usable_ == nullptr) return;
+  send_now();
+  usable_ = nullptr;
   connection->socket.set(zmq::sockopt::linger, static_cast<int>(kLinger.count()));
 }
 
 // Returns when the connection is of no use any more.
 void HubLink::serve(Connection& connection) {
   while (!stopping_) {
-    const bool full = connection.usable && send_waiting(connection);
-    bool offering = false;
+    bool offering = false, look = false;
     {
       const std::lock_guard lock(mutex_);
+      const bool full = usable_ != nullptr && send_waiting(connection);
       offering = !input_.empty();
+      look = connection.is_ready(full);
     }
-    const auto readiness = static_cast<short>(full ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN);
-    std::array<zmq::pollitem_t, 3> items{{{connection.socket.handle(), 0, readiness, 0},
+    std::array<zmq::pollitem_t, 3> items{{{nullptr, connection.descriptor, ZMQ_POLLIN, 0},
                                           {connection.monitor.handle(), 0, ZMQ_POLLIN, 0},
                                           {nullptr, wake_.fd(), ZMQ_POLLIN, 0}}};
-    zmq::poll(items, offering ? kOfferAgain : -1ms);
+    zmq::poll(items, look ? 0ms : offering ? kOfferAgain : -1ms);
     if (items[2].revents != 0) wake_.clear();
     if (!pass_events(connection)) return;
     receive(connection);
@@ -245,7 +258,7 @@ bool HubLink::pass_events(Connection& connection) {
     switch (event->kind) {
       case SocketMonitor::Event::Kind::connected: {
         const std::lock_guard lock(mutex_);
-        connection.usable = true;
+        usable_ = &connection;
         connected_ = true;
         ++counts_.connections;
         if (announcement_) announcement_->sent = false;
@@ -254,7 +267,7 @@ bool HubLink::pass_events(Connection& connection) {
       }
       case SocketMonitor::Event::Kind::disconnected:
         // ZeroMQ goes on trying by itself where there was no connection yet.
-        if (connection.usable) return false;
+        if (connected_) return false;
         break;
       case SocketMonitor::Event::Kind::bad_peer:
       case SocketMonitor::Event::Kind::refused: {
@@ -270,13 +283,15 @@ bool HubLink::pass_events(Connection& connection) {
 
 void HubLink::connection_lost() {
   const std::lock_guard lock(mutex_);
+  usable_ = nullptr;
   connected_ = false;
   accepted_ = false;
 }
 
+bool HubLink::send_now() { return usable_ != nullptr && (send_waiting(*usable_) || usable_->is_ready(false)); }
+
 // True when something waits for room in the socket.
 bool HubLink::send_waiting(Connection& connection) {
-  const std::unique_lock lock(mutex_);
   const bool full = fenced_ || !announcement_ ? false
                                               : !send_announcement(connection) || !send_frames(connection) ||
                                                     !send_disk_requests(connection) || !send_console_output(connection);
@@ -349,11 +364,14 @@ bool HubLink::send_disk_requests(Connection& connection) {
 void HubLink::receive(Connection& connection) {
   for (unsigned n = 0; n < kBurst; ++n) {
     zmq::message_t part;
-    if (!connection.socket.recv(part, zmq::recv_flags::dontwait)) return;
     bool whole = true;
-    while (part.more()) {
-      whole = false;
+    {
+      const std::lock_guard lock(mutex_);
       if (!connection.socket.recv(part, zmq::recv_flags::dontwait)) return;
+      while (part.more()) {
+        whole = false;
+        if (!connection.socket.recv(part, zmq::recv_flags::dontwait)) return;
+      }
     }
     try {
       if (!whole) throw ftlog::DecodeError(0, "a message of several parts");

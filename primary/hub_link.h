@@ -117,10 +117,13 @@ class HubLink {
     bool sent = false;  // on the present connection
   };
   void run();
+  // Any thread, with the lock held: gives ZeroMQ what waits. True when the link's thread has to look: something found
+  // no room, or has come meanwhile, which ZeroMQ's descriptor does not tell again.
+  bool send_now();
+  bool send_waiting(Connection& connection);
   // All on the link's thread.
   void serve(Connection& connection);
   bool pass_events(Connection& connection);
-  bool send_waiting(Connection& connection);
   bool send_announcement(Connection& connection);
   bool send_frames(Connection& connection);
   void send_again();
@@ -148,7 +151,9 @@ class HubLink {
   std::atomic<bool> stopping_{false}, connected_{false}, accepted_{false};
   std::atomic<uint64_t> delivered_{0};
 
+  // For the connection's socket, too: it passes from thread to thread, so that who sends wakes nobody else.
   mutable std::mutex mutex_;
+  Connection* usable_ = nullptr;      // the present connection, while something can be sent over it
   std::condition_variable progress_;  // for flush()
   std::condition_variable stop_;
   std::optional<Announcement> announcement_;
