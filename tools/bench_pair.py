@@ -2,8 +2,10 @@
 host time, pair against single machine, one after the other in each round; a pair wants two quiet cores, as it computes
 everything twice. Sizes and times are the pair's own.
 """
+import http.server
 import json
 import os
+import random
 import re
 import signal
 import statistics
@@ -11,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 
 import bench_world
 
@@ -35,6 +38,7 @@ def rows():
     yield PairRow('shell-script', 'ratio', 0.95, 'shell-script')
     yield PairRow('receive', 'ratio', 0.85, 'network')
     yield PairRow('send', 'ratio', 0.85, 'network')
+    yield PairRow('log-per-byte', 'bytes', 1.1, 'network')
     yield PairRow('answers', 'ratio', 0.85, 'answers')
     yield PairRow('output-wait', 'us', 300, 'answers')
     yield PairRow('idle-log', 'kbit/s', 10, 'idle')
@@ -64,9 +68,25 @@ class Two:
         where = f'ipc://{scratch}/bench-{time.monotonic_ns()}'
         self.backup = subprocess.Popen([understudy, 'backup', '--join', where, '--log-to', where + '-b', '--serial', 'none',
                                         *common], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.understudy = understudy
         self.control = where + '-control'
         self.primary = subprocess.Popen([understudy, 'primary', *words, '--log-to', where, '--control', self.control, *common],
                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def status(self):
+        done = subprocess.run([self.understudy, 'status', '--json', self.control], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, check=False)
+        try:
+            return json.loads(done.stdout)[0].get('status') or {}
+        except ValueError:
+            return {}
+
+    def until(self, what, condition, timeout_s):
+        deadline = time.monotonic() + timeout_s
+        while not condition(self.status()):
+            if self.primary.poll() is not None or time.monotonic() > deadline:
+                raise bench_world.Failed(f'the pair never was {what}')
+            time.sleep(0.2)
 
     def finish(self, timeout_s):
         give_up = threading.Timer(timeout_s, self.primary.kill)
@@ -115,32 +135,114 @@ def shell_script(understudy, options, scratch):
     return {'shell-script': whole_runs(understudy, options, scratch, [*words, '--unpaced'], (0,))}
 
 
+def rig(understudy, options):
+    """tests/pair_rig.py, which wants to know what to run."""
+    os.environ.update(UNDERSTUDY=understudy, UNDERSTUDY_FIRMWARE=os.path.join(options.build, 'firmware'),
+                      UNDERSTUDY_TIMEOUT_MS=str(TIMEOUT_MS))
+    import pair_rig
+    return pair_rig
+
+
+class HttpWorld:
+    """The host's end of the transfers: GET /data gives the guest bytes that do not compress, once they may start; GET /end
+    holds it until the host has had its own."""
+
+    def __init__(self):
+        self.data = random.Random(1).randbytes(MOVED_BYTES)
+        self.may_start, self.received, self.may_end = threading.Event(), threading.Event(), threading.Event()
+        self.receive_s = None
+        world = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                (world.may_start if self.path == '/data' else world.may_end).wait()
+                began = time.monotonic()
+                body = world.data if self.path == '/data' else b''
+                self.send_response(200)
+                self.send_header('Content-Length', str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                # The guest closes when it has all of it.
+                while body and self.rfile.read(1):
+                    pass
+                if body:
+                    world.receive_s = time.monotonic() - began
+                    world.received.set()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.may_start.set()
+        self.may_end.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def moved(self, port, timeout_s):
+        """MB/s of both ways, one after the other, of a guest that is there."""
+        self.may_start.set()
+        if not self.received.wait(timeout_s):
+            raise bench_world.Failed('the guest received nothing')
+        deadline = time.monotonic() + timeout_s
+        while True:
+            began = time.monotonic()
+            try:
+                with urllib.request.urlopen(f'http://127.0.0.1:{port}/data', timeout=timeout_s) as answer:
+                    got = answer.read()
+                break
+            except OSError:
+                # The guest's server does not listen yet.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+        if got != self.data:
+            raise bench_world.Failed('the bytes changed on their way')
+        return MOVED_BYTES / 1e6 / self.receive_s, MOVED_BYTES / 1e6 / (time.monotonic() - began)
+
+
 def network(understudy, options, scratch):
-    """MB/s each way behind a hub, by a pair and by a single machine."""
+    """MB/s each way by HTTP behind a hub, by a pair and by a single machine; and the log's bytes for each received."""
+    pair_rig = rig(understudy, options)
     figures = {}
     for pair in (False, True):
-        peer = bench_world.Peer(MOVED_BYTES)
-        hub = f'ipc://{scratch}/hub-{time.monotonic_ns()}'
-        world = subprocess.Popen([understudy, 'hub', '--listen', hub, '--net', 'user'], stderr=subprocess.DEVNULL)
+        world, port = HttpWorld(), pair_rig.free_port()
+        where = f'ipc://{scratch}/hub-{time.monotonic_ns()}'
+        hub = subprocess.Popen([understudy, 'hub', '--listen', where, '--net', f'user,hostfwd=tcp:127.0.0.1:{port}-:80'],
+                               stderr=subprocess.DEVNULL)
+        work = (f'ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; wget -q -O /tmp/data http://10.0.2.2:{world.port}/data; '
+                f'httpd -p 80 -h /tmp; wget -q -O /dev/null http://10.0.2.2:{world.port}/end')
+        words = placed(options, ['--nic', 'virtio', *linux(options, f'understudy.run="{work}"')])
+        machine = None
         try:
-            work = (f'ip link set eth0 up; ip address add 10.0.2.15/24 dev eth0; sleep 3; '
-                    f'wget -q -O /dev/null http://10.0.2.2:{peer.port}/; head -c {peer.size} /dev/zero | nc 10.0.2.2 {peer.port}')
-            words = placed(options, ['--nic', 'virtio', *linux(options, f'understudy.run="{work}"')])
             if pair:
-                two = Two(understudy, scratch, [*words, '--hub', hub])
-                two.finish(options.timeout)
+                machine = Two(understudy, scratch, [*words, '--hub', where])
+                machine.until('in lock step', lambda status: status.get('state') == 'lock-step', options.timeout)
+                before = machine.status()['log']['bytes_out']
+                watch = threading.Thread(target=lambda: (world.received.wait(), figures.setdefault(
+                    'log-per-byte', (machine.status()['log']['bytes_out'] - before) / MOVED_BYTES)))
+                watch.start()
             else:
-                subprocess.run([understudy, 'run', *words, '--net', f'hub:{hub}', '--serial', 'none', '--paced'],
-                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=options.timeout, check=False)
+                machine = subprocess.Popen([understudy, 'run', *words, '--net', f'hub:{where}', '--serial', 'none', '--paced'],
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            rates = world.moved(port, options.timeout)
+            if pair:
+                watch.join()
         finally:
-            peer.close()
-            world.terminate()
-            world.wait()
-        if set(peer.rates) != {'receive', 'send'}:
-            raise bench_world.Failed(f'transfers {sorted(peer.rates)} {"of the pair" if pair else "of one"}')
-        for way, rate in peer.rates.items():
-            figures.setdefault(way, []).append(rate)
-    return {way: both / one for way, (one, both) in figures.items()}
+            world.received.set()
+            world.close()
+            if pair and machine is not None:
+                machine.finish(options.timeout)
+            elif machine is not None:
+                machine.wait(options.timeout)
+            hub.terminate()
+            hub.wait()
+        figures.setdefault('receive', []).append(rates[0])
+        figures.setdefault('send', []).append(rates[1])
+    return {what: figure[1] / figure[0] if isinstance(figure, list) else figure for what, figure in figures.items()}
 
 
 def peak_mb(process):
@@ -150,9 +252,7 @@ def peak_mb(process):
 
 def answers(understudy, options, scratch):
     """A key-value server under four clients: alone, with a backup, over a kill and over a repair."""
-    os.environ.update(UNDERSTUDY=understudy, UNDERSTUDY_FIRMWARE=os.path.join(options.build, 'firmware'),
-                      UNDERSTUDY_TIMEOUT_MS=str(TIMEOUT_MS))
-    import pair_rig
+    pair_rig = rig(understudy, options)
 
     def longest(clients, action):
         clients.load._longest_wait = 0
@@ -192,24 +292,13 @@ def answers(understudy, options, scratch):
 def idle(understudy, options, scratch):
     two = Two(understudy, scratch, [*placed(options, linux(options)), '--serial', f'file:{scratch}/idle-console'], TIMEOUT_MS)
 
-    def status():
-        done = subprocess.run([understudy, 'status', '--json', two.control], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                              check=False)
-        try:
-            return json.loads(done.stdout)[0].get('status') or {}
-        except ValueError:
-            return {}
-
     try:
-        deadline = time.monotonic() + options.timeout
-        while not (status().get('state') == 'lock-step' and 'understudy:/#' in open(f'{scratch}/idle-console').read()):
-            if time.monotonic() > deadline:
-                raise bench_world.Failed('no prompt in lock step')
-            time.sleep(0.2)
+        two.until('in lock step at its prompt', lambda status: status.get('state') == 'lock-step' and
+                  'understudy:/#' in open(f'{scratch}/idle-console').read(), options.timeout)
         time.sleep(min(bench_world.SETTLE_S, options.idle))
-        before, began = status()['log']['bytes_out'], time.monotonic()
+        before, began = two.status()['log']['bytes_out'], time.monotonic()
         time.sleep(options.idle)
-        grown, took = status()['log']['bytes_out'] - before, time.monotonic() - began
+        grown, took = two.status()['log']['bytes_out'] - before, time.monotonic() - began
     finally:
         two.primary.send_signal(signal.SIGTERM)
         two.finish(30)

@@ -4,6 +4,7 @@ time, as that is what a client of the guest sees; the same sessions' CPU time sa
 too busy for that. A round makes a plain run and a recording, one after the other.
 """
 import os
+import random
 import re
 import resource
 import shutil
@@ -23,10 +24,12 @@ class Failed(Exception):
 
 
 class Peer:
-    """The host's end. GET is answered with `size` bytes, all else is taken; MB/s by the way of the bytes."""
+    """The host's end. GET is answered with `size` bytes that do not compress, all else is taken; MB/s by the way of the
+    bytes."""
 
     def __init__(self, size):
         self.size, self.rates = size, {}
+        self._bytes = random.Random(size).randbytes(size)
         self._listener = socket.create_server(('127.0.0.1', 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -40,25 +43,31 @@ class Peer:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            with client:
-                began = time.monotonic()
-                first = client.recv(65536)
-                if first.startswith(b'GET '):
-                    client.sendall(b'HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n' % self.size)
-                    client.sendall(bytes(self.size))
-                    moved = self.size
-                    # The guest closes when it has all of it.
-                    while client.recv(65536):
-                        pass
-                    way = 'receive'
-                else:
-                    moved, some = 0, first
-                    while some:
-                        moved += len(some)
-                        some = client.recv(1 << 20)
-                    way = 'send'
-                if moved == self.size:
-                    self.rates[way] = moved / 1e6 / (time.monotonic() - began)
+            try:
+                with client:
+                    self._talk(client)
+            except OSError:
+                pass  # the guest went away: a rate is missing
+
+    def _talk(self, client):
+        began = time.monotonic()
+        first = client.recv(65536)
+        if first.startswith(b'GET '):
+            client.sendall(b'HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n' % self.size)
+            client.sendall(self._bytes)
+            moved = self.size
+            # The guest closes when it has all of it.
+            while client.recv(65536):
+                pass
+            way = 'receive'
+        else:
+            moved, some = 0, first
+            while some:
+                moved += len(some)
+                some = client.recv(1 << 20)
+            way = 'send'
+        if moved == self.size:
+            self.rates[way] = moved / 1e6 / (time.monotonic() - began)
 
 
 def children_cpu_s():
