@@ -2,10 +2,12 @@
 """A pair whose disk is shared, at a server behind the hub, under a guest that keeps a journal on it: nodes are killed at
 random and at the moments of a disk write, stopped and continued, the hub and the disk's server killed. Each time the guest
 goes on to its end and finds what it wrote, what it said is safe is in the image, and who was deposed changes nothing
-there. UNDERSTUDY_ROUNDS sets how many kills (2)."""
+there. And a pair of which each node has a copy of its own, of a qcow2 image. UNDERSTUDY_ROUNDS sets how many kills (2)."""
 import os
 import random
+import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -20,13 +22,13 @@ EVERY = 10
 PASSED = 33  # the guest's verdict
 
 
-class DiskPair(Pair):
-    def __init__(self, folder, server, kind='virtio', records=250):
-        self.server = server
+class JournalPair(Pair):
+    """Its guest writes records to a disk, and says of every tenth that it is safe."""
+
+    def __init__(self, folder, disk, kind, records, **more):
         self.records = records
         super().__init__(folder, [JOURNAL, '--append', f'disk={kind} records={records} every={EVERY} pause=1'],
-                         ('--virtio-disk' if kind == 'virtio' else '--disk', 'hub:data', '--memory', '16'),
-                         hub_options=('--disk', f'data={server.socket}'))
+                         ('--virtio-disk' if kind == 'virtio' else '--disk', disk, '--memory', '16'), **more)
 
     def safe(self):
         """What the guest has said last, once."""
@@ -40,11 +42,6 @@ class DiskPair(Pair):
         until(f'the guest goes on {what}; {[node.said()[-600:] for node in [self.hub, *self.nodes]]}',
               lambda: self.safe() >= min(before + by, self.records))
 
-    def check_image(self, last):
-        # The oldest of them are just being written over.
-        missing = missing_records(self.server.image, max(1, last - 200), last)
-        require(not missing, f'said to be safe, and not in the image: {missing}')
-
     def lock_step(self, primary=(), backup=()):
         live = self.primary(*primary)
         self.goes_on('alone', EVERY)
@@ -56,8 +53,22 @@ class DiskPair(Pair):
         require(live.code() == PASSED, f'the guest ended with {live.process.returncode}: {self.console()[-300:]} '
                                        f'{live.said()[-500:]}')
         require(f'records {max(1, self.records - 255)} to {self.records} are there' in self.console(), self.console()[-300:])
-        require(missing_records(self.server.image, 1, self.records) == [], 'records are missing in the image')
         self.check_reigns()
+
+
+class DiskPair(JournalPair):
+    def __init__(self, folder, server, kind='virtio', records=250):
+        self.server = server
+        super().__init__(folder, 'hub:data', kind, records, hub_options=('--disk', f'data={server.socket}'))
+
+    def check_image(self, last):
+        # The oldest of them are just being written over.
+        missing = missing_records(self.server.image, max(1, last - 200), last)
+        require(not missing, f'said to be safe, and not in the image: {missing}')
+
+    def finish(self, live):
+        super().finish(live)
+        require(missing_records(self.server.image, 1, self.records) == [], 'records are missing in the image')
 
 
 def kills(kind):
@@ -172,6 +183,29 @@ def recovered(folder):
         pair.finish(live)
 
 
+def copies_of_qcow2(folder):
+    """The guest's writes stay with the machine, and move with it to whoever joins; the image is opened to be read only."""
+    if not shutil.which('qemu-img') or not shutil.which('qemu-nbd'):
+        return 'left out: qemu-img and qemu-nbd are missing'
+    image = os.path.join(folder, 'disk.qcow2')
+    subprocess.run(['qemu-img', 'create', '-q', '-f', 'qcow2', image, '8M'], check=True)
+    with open(image, 'rb') as file:
+        before = file.read()
+    with JournalPair(folder, image, 'virtio', records=300 * ROUNDS) as pair:
+        live = pair.primary()
+        for round_ in range(ROUNDS):
+            standby = pair.backup()
+            standby.is_in('lock-step')
+            pair.goes_on('in lock step')
+            live.kill()
+            pair.goes_on(f'after kill {round_ + 1}')
+            live = standby
+        pair.finish(live)
+        require(len(pair.reigns()) == ROUNDS + 1, 'other reigns than kills')
+    with open(image, 'rb') as file:
+        require(file.read() == before, 'the image was written')
+
+
 if __name__ == '__main__':
     sys.exit(pair_rig.main([kills('virtio'), *(dies_at(moment) for moment in ('disk-request-sent', 'disk-answer-not-logged')),
-                            stopped_and_continued, hub_lost, server_lost, recovered]))
+                            stopped_and_continued, hub_lost, server_lost, recovered, copies_of_qcow2]))
