@@ -1,7 +1,7 @@
 // What --config's file may say, and how what it says wrong is told.
-#include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
 

@@ -1,6 +1,6 @@
-#include <CLI/CLI.hpp>
 #include <doctest/doctest.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 
 #include "tools/machine_setup.h"
