@@ -38,11 +38,8 @@ class Limited:
 
 def slow(folder):
     with Pair(folder) as pair:
-        # A server computes for a part of the time only: a backup with a third of a processor can do nearly all of it.
-        live, standby, clients = pair.lock_step(('--lag', '10'))
-        # Bursts that are longer apart than the lag may be: between shorter ones there is time enough to catch up.
+        live, standby, clients = pair.lock_step()
         limited = Limited(standby.process, 0.3, period=0.5)
-        until('the primary says that it waits', lambda: 'to wait for its backup' in live.said())
         serves(clients, 'with a slow backup')
         limited.end()
         serves(clients, 'with a quick one again')
@@ -50,6 +47,19 @@ def slow(folder):
         summary = clients.stop()
         pair.check_reigns()
         return f'{summary["answered_per_s"]} answers a second, longest wait {summary["longest_wait_s"]} s; {live.status()["slowed"]}'
+
+
+def slow_at_computing(folder):
+    """A server waits for its acknowledged outputs anyhow; who only computes would run away from such a backup."""
+    with Pair(folder, os.path.join(os.environ['UNDERSTUDY_FIRMWARE'], 'cpu_bench.elf'), ('--unpaced', '--memory', '64')) as pair:
+        live, standby = pair.primary(), pair.backup()
+        until(f'lock step; {standby.said()[-1500:]}', lambda: 'in lock step' in standby.said())
+        limited = Limited(standby.process, 0.3)
+        until('the primary says that it waits', lambda: 'to wait for its backup' in live.said())
+        slowed = live.status()['slowed']
+        limited.end()
+        require(live.code() == 33 and standby.code() == 33, f'ended with {live.process.returncode} and {standby.process.returncode}')
+        return str(slowed)
 
 
 def backup_hangs(folder):
@@ -105,7 +115,7 @@ def diverged(folder):
         require(reigns == [(1, live.name), (2, live.name), (3, standby.name)], f'reigns {reigns}')
 
 
-TESTS = [slow, backup_hangs, primary_hangs, damaged, diverged]
+TESTS = [slow, slow_at_computing, backup_hangs, primary_hangs, damaged, diverged]
 
 if __name__ == '__main__':
     only = os.environ.get('UNDERSTUDY_ONLY', ' '.join(test.__name__ for test in TESTS)).split()
