@@ -11,7 +11,7 @@ namespace understudy::ftlog {
 
 namespace {
 
-// While a peer takes nothing, it is tried again this often.
+// While a peer takes nothing, it is tried again this often: ZeroMQ does not tell which peer of a router has room.
 constexpr std::chrono::milliseconds kRetry{2};
 // Messages that ZeroMQ itself may hold for a peer; the rest waits here, where it is counted in bytes.
 constexpr int kHighWater = 256;

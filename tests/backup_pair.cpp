@@ -324,6 +324,34 @@ TEST_CASE("pair: a backup says how far it is although the log brings nothing and
   CHECK(backup.follow_until([&] { return primary.link->status().replayed.virtual_ns > before + 100'000'000; }));
 }
 
+TEST_CASE("pair: what little was replayed is told without waiting for a beat") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary primary(arbiter, address, 600s, true);
+  ToyBackup backup(address);
+  REQUIRE(backup.join());
+  REQUIRE(backup.follow_until([&] { return backup.link.engaged(); }));
+  primary.stand_still();
+  emu::Machine& machine = primary.toy.machine();
+  // One instruction more; the nanoseconds that passed.
+  const auto step = [&] {
+    const uint64_t before = machine.now_ns();
+    machine.run(machine.icount() + 1);
+    primary.link->tell_where();
+    return machine.now_ns() - before;
+  };
+  const auto is_told = [&] {
+    return backup.follow_until([&] { return primary.link->status().replayed.icount == machine.icount(); });
+  };
+  // Out of its sleep, if that is where it was.
+  while (step() > 1'000'000) continue;
+  REQUIRE(is_told());
+  for (int i = 0; i < 3; ++i) {
+    REQUIRE(step() < 1'000'000);
+    CHECK(is_told());
+  }
+}
+
 TEST_CASE("pair: a primary whose backup takes the log and does not acknowledge it stops at a bound, and goes on") {
   LocalArbiter arbiter;
   const std::string address = new_address();

@@ -2,6 +2,7 @@
 // not of this machine's run.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <random>
 
 #include "tests/replay_rig.h"
@@ -64,6 +65,25 @@ TEST_CASE("A replay is equal, whole and in slices, running or asleep") {
     const auto entries = typical(recording);
     check_equal(guest, recording, entries);
   }
+}
+
+TEST_CASE("A long way between two entries is told of in pieces, and leads to the same state") {
+  ToyRecording recording(Guest::counts);
+  recording.run(1'700'000);
+  recording.toy.type("q");
+  REQUIRE(recording.run(3000) == emu::MachineStop::debug_exit);
+  const auto entries = recording.finish(ftlog::EndReason::debug_exit);
+  ToyReplay replay(Guest::counts, entries);
+  uint64_t told = 0, longest = 0;
+  replay.replayer.on_underway([&] {
+    const uint64_t here = replay.toy.machine().icount();
+    longest = std::max(longest, here - told);
+    told = here;
+  });
+  CHECK_MESSAGE(replay.run() == ReplayStop::ended, replay.what());
+  CHECK(replay.toy.machine().digest() == recording.digest);
+  CHECK(told >= 1'700'000);
+  CHECK(longest <= backup::Replayer::kUnderwayEvery);
 }
 
 TEST_CASE("Inputs at random points, several at once, with the clock's rate changed and resets between") {
