@@ -117,10 +117,12 @@ MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns)
     if (return_at_ && cpu_.icount() >= *return_at_) return MachineStop::limit;
 
     if (now_ns() >= pause_ns_ && !cpu_.halted()) return MachineStop::limit;
-    const uint64_t due = cpu_.halted() ? events_.next_due() : std::min(events_.next_due(), pause_ns_);
-    const uint64_t until = std::min(until_icount, return_at_.value_or(until_icount));
     const uint64_t before = cpu_.icount();
-    switch (cpu_.run(std::min(until, time_.icount_at(due)))) {
+    uint64_t until = std::min({until_icount, return_at_.value_or(until_icount), time_.icount_at(events_.next_due())});
+    // A halted CPU that an interrupt wakes executes, too; past the pause, one instruction shows whether it does.
+    if (pause_ns_ != EventQueue::kNever)
+      until = std::min(until, std::max(time_.icount_at(pause_ns_), before + (cpu_.halted() ? 1 : 0)));
+    switch (cpu_.run(until)) {
       case CpuStop::triple_fault:
         return MachineStop::reset;
       case CpuStop::halted:

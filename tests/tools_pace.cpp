@@ -218,6 +218,27 @@ TEST_CASE("A guest that spends its time in ports stays no further ahead than any
   CHECK(paced.most_ahead <= static_cast<int64_t>(tools::Pace::kAheadNs) + 2000);
 }
 
+TEST_CASE("A machine that an input wakes pauses where it was told to, with no timer on its way") {
+  ToyMachine toy(Guest::sleeps);
+  emu::Machine& machine = toy.machine();
+  // The handler, at first: in al,10h; iret. Then: inc ax; jmp back to it.
+  const uint8_t iret[] = {0xe4, 0x10, 0xcf}, stays[] = {0x40, 0xeb, 0xfd};
+  machine.memory().store(0x1100, iret);
+  REQUIRE(machine.run(1'000'000, emu::Machine::Idle::report) == MachineStop::idle);
+  machine.skip_idle(machine.idle_until_ns());
+  REQUIRE(machine.run(1'000'000, emu::Machine::Idle::report) == MachineStop::halted);
+  machine.memory().store(0x1100, stays);
+  uint64_t pause_ns = 0;
+  SUBCASE("later") { pause_ns = machine.now_ns() + 2 * kMs; }
+  SUBCASE("before that") { pause_ns = machine.now_ns(); }
+  machine.pause_at(pause_ns);
+  CHECK(machine.run(1'000'000, emu::Machine::Idle::report) == MachineStop::halted);
+  toy.type("x");
+  CHECK(machine.run(machine.icount() + 10'000'000, emu::Machine::Idle::report) == MachineStop::limit);
+  CHECK(machine.now_ns() >= pause_ns);
+  CHECK(machine.now_ns() < pause_ns + 2000);
+}
+
 TEST_CASE("A paced run, busy and idle by turns on a host of changing speed, replays from its log") {
   PacedMachine paced(Guest::works, true);
   for (const auto& [speed, ns] : {std::pair{9'000u, kSecond}, {60'000u, kSecond}, {20'000u, 4 * kSecond}}) {
