@@ -1,10 +1,14 @@
 // Keeps a guest's clock with the host's: lets a machine that runs ahead wait, lets idle time pass, and slews virtual
 // time's rate to what the host can deliver. Virtual time lies at most kAheadNs before the host's clock and never goes
-// backwards; behind it, it is caught up, by idle time first. A guest that computes gets instructions as fast as the
-// host executes them, within bounds: the rate rises at once when the clock falls behind, and falls when the machine
-// had to wait, to where the slowest code of late would still have kept up. Changes are few: each is a log entry.
+// backwards; behind it, it is caught up, by idle time first. How long an instruction takes the host varies tenfold
+// within milliseconds (new code is translated, caches are cold), so the rate follows the latest stretches as a whole:
+// it rises when the clock falls behind and they needed more, or when it stays behind, and falls when the machine had to
+// wait though it had something to do. Each change is a log entry, so they are bounded, and a guest whose speed is even,
+// or that is idle, causes none.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 
@@ -31,14 +35,14 @@ struct PaceCounts {
 
 class Pace {
  public:
-  static constexpr uint64_t kAheadNs = 2'000'000;
+  static constexpr uint64_t kAheadNs = 4'000'000;
   // A clock further behind than this (the process was stopped) gives up what is missing.
   static constexpr uint64_t kGiveUpNs = 10'000'000'000;
   // One to 0.01 instructions a nanosecond.
   static constexpr uint64_t kMinRate = 1'000, kMaxRate = 100'000;
   // Rate changes: so many at once, and one more each kTokenNs.
-  static constexpr unsigned kTokens = 4;
-  static constexpr uint64_t kTokenNs = 250'000'000;
+  static constexpr unsigned kTokens = 16;
+  static constexpr uint64_t kTokenNs = 50'000'000;
 
   // `set_rate` changes the machine's rate, and logs it where there is a log. The machine outlives the pace. The guest's
   // clock and the host's agree where they are now.
@@ -76,11 +80,23 @@ class Pace {
   // The machine runs since then.
   uint64_t left_host_ns_ = 0, left_cpu_ns_ = 0, left_guest_ns_ = 0, left_icount_ = 0;
   // A stretch of the run, long enough to say how fast its code is: `extra` is what the clock went beside its rate.
-  uint64_t stretch_cpu_ns_ = 0, stretch_extra_ns_ = 0, stretch_instructions_ = 0;
+  struct Stretch {
+    uint64_t cpu_ns = 0, extra_ns = 0, instructions = 0;
+  };
+  // The rate at which the clock would have kept up with it.
+  uint64_t needed(const Stretch& stretch) const;
+  // Of the latest stretches.
+  uint64_t median_needed(size_t count) const;
+  // On the whole, without what is odd.
+  uint64_t usually_needed() const;
   // Host time for computed time, in 1/256: smoothed, since other processes come and go.
   uint64_t share_ = 256, share_host_ns_ = 0, share_cpu_ns_ = 0;
-  // The rate that would have kept up: in the last stretch, and the highest in this period and the one before.
-  uint64_t needed_ = 0, highest_needed_ = 0, highest_needed_before_ = 0;
+  static constexpr size_t kStretches = 8;
+  Stretch stretch_;
+  std::array<Stretch, kStretches> stretches_;  // a ring
+  size_t done_stretches_ = 0;
+  int64_t least_behind_ns_ = 0;  // in this period
+  uint64_t waited_ns_ = 0;       // in this period, while the guest had something to do
   uint64_t period_ends_ns_ = 0;
   uint64_t trend_ends_ns_ = 0;
   int64_t behind_then_ns_ = 0;
