@@ -5,6 +5,7 @@
 #include <string>
 
 #include "emu/cpuid.h"
+#include "emu/machine.h"
 
 namespace {
 
@@ -30,6 +31,12 @@ TEST_CASE("vendor, signature, brand") {
     brand += text({r.eax, r.ebx, r.ecx, r.edx, 0});
   }
   CHECK(brand == "Understudy virtual CPU");
+}
+
+TEST_CASE("kernels are told that string instructions are not fast") {
+  Machine machine(1 << 20, {});
+  machine.reset();
+  CHECK(machine.cpu().engine().cpu().misc_enable == 0);
 }
 
 TEST_CASE("features that work are shown, others are not") {
