@@ -22,7 +22,9 @@ using ftlog::SocketMonitor;
 using namespace std::chrono_literals;
 
 // Messages that ZeroMQ holds, either way; frames that find no room wait in the link.
-constexpr int kHighWater = 1000;
+constexpr int kHighWater = 500;
+// So many frames fill a message, if they are long.
+constexpr size_t kFullBatch = hub::FrameBatch::kMaxBytes / hub::kMaxFrame;
 // Before another connection is tried: after one was lost, and after somebody else than the hub answered.
 constexpr auto kRetryLost = 20ms, kRetryBad = 250ms;
 // Input that found no room is offered again after this time.
@@ -121,27 +123,54 @@ void HubLink::announce(uint64_t epoch, uint64_t console_in_offset, uint64_t cons
   wake_.notify();
 }
 
+bool HubLink::queue_locked(std::span<const uint8_t> frame) {
+  if (frame.size() < hub::kMinFrame || frame.size() > hub::kMaxFrame) {
+    ++counts_.out_bad_size;
+    return false;
+  }
+  if (!announcement_ || fenced_) {
+    ++counts_.out_not_live;
+    return false;
+  }
+  if (frames_.size() >= kMaxFrames) {
+    ++(connected_ ? counts_.out_queue_full : counts_.out_no_link);
+    return false;
+  }
+  frames_.emplace_back(frame.begin(), frame.end());
+  return true;
+}
+
 bool HubLink::send_frame(std::span<const uint8_t> frame) {
+  bool queued = false, look = false;
+  {
+    const std::lock_guard lock(mutex_);
+    queued = queue_locked(frame);
+    if (queued) look = send_now();
+  }
+  if (look) wake_.notify();
+  return queued;
+}
+
+bool HubLink::queue_frame(std::span<const uint8_t> frame) {
+  bool queued = false, look = false;
+  {
+    const std::lock_guard lock(mutex_);
+    queued = queue_locked(frame);
+    // More than a batch's worth need not wait for the rest.
+    if (queued && frames_.size() >= kFullBatch) look = send_now();
+  }
+  if (look) wake_.notify();
+  return queued;
+}
+
+void HubLink::send_queued_frames() {
   bool look = false;
   {
     const std::lock_guard lock(mutex_);
-    if (frame.size() < hub::kMinFrame || frame.size() > hub::kMaxFrame) {
-      ++counts_.out_bad_size;
-      return false;
-    }
-    if (!announcement_ || fenced_) {
-      ++counts_.out_not_live;
-      return false;
-    }
-    if (frames_.size() >= kMaxFrames) {
-      ++(connected_ ? counts_.out_queue_full : counts_.out_no_link);
-      return false;
-    }
-    frames_.emplace_back(frame.begin(), frame.end());
+    if (frames_.empty()) return;
     look = send_now();
   }
   if (look) wake_.notify();
-  return true;
 }
 
 bool HubLink::send_console(uint64_t offset, std::span<const uint8_t> bytes) {
@@ -322,11 +351,17 @@ bool HubLink::send_announcement(Connection& connection) {
 
 bool HubLink::send_frames(Connection& connection) {
   while (!frames_.empty()) {
-    if (!connection.send(hub::encode(hub::FrameOut{announcement_->epoch, frames_.front()}))) return false;
-    ++counts_.frames_out;
-    counts_.bytes_out += frames_.front().size();
-    sent_.add(frames_.front(), RecentFrames::Clock::now());
-    frames_.pop_front();
+    batch_.clear();
+    for (const auto& frame : frames_)
+      if (!batch_.add(frame)) break;
+    if (!connection.send(hub::encode(hub::FramesOut{announcement_->epoch, batch_.bytes()}))) return false;
+    counts_.frames_out += batch_.frames();
+    counts_.bytes_out += batch_.frame_bytes();
+    const auto now = RecentFrames::Clock::now();
+    for (size_t n = batch_.frames(); n > 0; --n) {
+      sent_.add(frames_.front(), now);
+      frames_.pop_front();
+    }
   }
   return true;
 }
@@ -416,19 +451,24 @@ void HubLink::take(const hub::Fenced& m) {
   if (on_fenced_) on_fenced_(m.epoch, std::string(m.node));
 }
 
-void HubLink::take(const hub::FrameIn& m) {
+void HubLink::take(const hub::FramesIn& m) {
   {
     const std::lock_guard lock(mutex_);
     if (!announcement_ || fenced_) return;
   }
-  const bool taken = on_frame_ && on_frame_(m.bytes);
+  uint64_t frames = 0, bytes = 0, lost = 0;
+  hub::for_each_frame(m.bytes, [&](std::span<const uint8_t> frame) {
+    if (!on_frame_ || !on_frame_(frame)) {
+      ++lost;
+      return;
+    }
+    ++frames;
+    bytes += frame.size();
+  });
   const std::lock_guard lock(mutex_);
-  if (!taken) {
-    ++counts_.in_no_room;
-    return;
-  }
-  ++counts_.frames_in;
-  counts_.bytes_in += m.bytes.size();
+  counts_.frames_in += frames;
+  counts_.bytes_in += bytes;
+  counts_.in_no_room += lost;
 }
 
 void HubLink::take(const hub::ConsoleIn& m) {

@@ -88,6 +88,9 @@ class HubLink {
   void announce(uint64_t epoch, uint64_t console_in_offset, uint64_t console_out_offset);
   // False when it is lost, which counts() explains.
   bool send_frame(std::span<const uint8_t> frame);
+  // The same in two steps, for frames that leave in one go: they travel together.
+  bool queue_frame(std::span<const uint8_t> frame);
+  void send_queued_frames();
   // False when there is no room: nothing was taken, and it is to be offered again. Bytes that were given before are
   // left out. What was given before announce() waits for it.
   bool send_console(uint64_t offset, std::span<const uint8_t> bytes);
@@ -121,6 +124,7 @@ class HubLink {
   // no room, or has come meanwhile, which ZeroMQ's descriptor does not tell again.
   bool send_now();
   bool send_waiting(Connection& connection);
+  bool queue_locked(std::span<const uint8_t> frame);
   // All on the link's thread.
   void serve(Connection& connection);
   bool pass_events(Connection& connection);
@@ -132,7 +136,7 @@ class HubLink {
   void receive(Connection& connection);
   void take(Connection& connection, const hub::Accepted& m);
   void take(const hub::Fenced& m);
-  void take(const hub::FrameIn& m);
+  void take(const hub::FramesIn& m);
   void take(const hub::ConsoleIn& m);
   void take(const hub::ConsoleDelivered& m);
   void take(const hub::DiskAnswer& m);
@@ -159,6 +163,7 @@ class HubLink {
   std::optional<Announcement> announcement_;
   bool fenced_ = false;
   std::deque<std::vector<uint8_t>> frames_;
+  hub::FrameBatch batch_;  // of those, to send
   RecentFrames sent_{kMaxAgain};
   ConsoleOutbox output_;
   uint64_t taken_ = 0, taken_sent_ = 0;

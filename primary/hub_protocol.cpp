@@ -18,14 +18,14 @@ constexpr std::string_view kMagic = "UHP";
 
 enum class Kind : uint8_t {
   announce = 1,
-  frame_out = 2,
+  frames_out = 2,
   console_out = 3,
   console_taken = 4,
   ask_disk = 5,
   disk_request = 6,
   accepted = 0x81,
   fenced = 0x82,
-  frame_in = 0x83,
+  frames_in = 0x83,
   console_in = 0x84,
   console_delivered = 0x85,
   disk_shape = 0x86,
@@ -46,9 +46,9 @@ void put_disk(Bytes& out, std::string_view disk) {
   out.insert(out.end(), disk.begin(), disk.end());
 }
 
-void put_frame(Bytes& out, std::span<const uint8_t> frame) {
-  assert(frame.size() >= kMinFrame && frame.size() <= kMaxFrame);
-  put(out, frame);
+void put_frames(Bytes& out, std::span<const uint8_t> batch) {
+  assert(!batch.empty() && batch.size() <= FrameBatch::kMaxBytes);
+  put(out, batch);
 }
 
 void put_console(Bytes& out, uint64_t offset, std::span<const uint8_t> bytes) {
@@ -72,10 +72,10 @@ struct Writer {
     for (const uint64_t value : {m.epoch, m.instance, m.console_in, m.console_out}) put_u64(out, value);
     put_node(out, m.node);
   }
-  void operator()(const FrameOut& m) {
-    kind(Kind::frame_out);
+  void operator()(const FramesOut& m) {
+    kind(Kind::frames_out);
     put_u64(out, m.epoch);
-    put_frame(out, m.bytes);
+    put_frames(out, m.bytes);
   }
   void operator()(const ConsoleOut& m) {
     kind(Kind::console_out);
@@ -108,9 +108,9 @@ struct Writer {
     put_u64(out, m.epoch);
     put_node(out, m.node);
   }
-  void operator()(const FrameIn& m) {
-    kind(Kind::frame_in);
-    put_frame(out, m.bytes);
+  void operator()(const FramesIn& m) {
+    kind(Kind::frames_in);
+    put_frames(out, m.bytes);
   }
   void operator()(const ConsoleIn& m) {
     kind(Kind::console_in);
@@ -191,6 +191,12 @@ std::span<const uint8_t> take_rest(ByteCursor& cursor, size_t least, size_t most
   return cursor.take(cursor.remaining());
 }
 
+std::span<const uint8_t> take_frames(ByteCursor& cursor) {
+  const auto batch = take_rest(cursor, FrameBatch::kLength + kMinFrame, FrameBatch::kMaxBytes);
+  if (!for_each_frame(batch, [](auto) {})) throw DecodeError(cursor.position(), "a frame of a bad size");
+  return batch;
+}
+
 std::span<const uint8_t> take_console(ByteCursor& cursor, uint64_t offset) {
   const auto bytes = take_rest(cursor, 1, kMaxConsole);
   if (offset > UINT64_MAX - bytes.size()) throw DecodeError(cursor.position(), "an offset beyond 64 bits");
@@ -233,8 +239,8 @@ ToHub take_to_hub(ByteCursor& cursor) {
   switch (take_kind(cursor)) {
     case Kind::announce:
       return Announce{take_epoch(cursor), cursor.u64(), cursor.u64(), cursor.u64(), take_node(cursor)};
-    case Kind::frame_out:
-      return FrameOut{take_epoch(cursor), take_rest(cursor, kMinFrame, kMaxFrame)};
+    case Kind::frames_out:
+      return FramesOut{take_epoch(cursor), take_frames(cursor)};
     case Kind::console_out: {
       ConsoleOut m{take_epoch(cursor), cursor.u64(), {}};
       m.bytes = take_console(cursor, m.offset);
@@ -257,8 +263,8 @@ ToReplica take_to_replica(ByteCursor& cursor) {
       return Accepted{take_epoch(cursor), cursor.u64(), cursor.u64()};
     case Kind::fenced:
       return Fenced{take_epoch(cursor), take_node(cursor)};
-    case Kind::frame_in:
-      return FrameIn{take_rest(cursor, kMinFrame, kMaxFrame)};
+    case Kind::frames_in:
+      return FramesIn{take_frames(cursor)};
     case Kind::console_in: {
       ConsoleIn m{cursor.u64(), {}};
       m.bytes = take_console(cursor, m.offset);

@@ -19,11 +19,11 @@
 
 #include "emu/block_message.h"
 #include "ftlog/bytes.h"
+#include "primary/frame_batch.h"
 
 namespace understudy::primary::hub {
 
-constexpr uint8_t kVersion = 2;
-constexpr size_t kMinFrame = 14, kMaxFrame = 1518;  // Ethernet, without the frame check sequence
+constexpr uint8_t kVersion = 3;
 constexpr size_t kMaxNode = 64;
 constexpr size_t kMaxConsole = 16u << 10;  // bytes of console in a message
 constexpr size_t kMaxDiskName = 32;
@@ -44,9 +44,9 @@ struct Announce {
   std::string_view node;
   bool operator==(const Announce&) const = default;
 };
-struct FrameOut {
+struct FramesOut {
   uint64_t epoch = 0;
-  std::span<const uint8_t> bytes;
+  std::span<const uint8_t> bytes;  // a FrameBatch's
 };
 struct ConsoleOut {
   uint64_t epoch = 0, offset = 0;
@@ -69,7 +69,7 @@ struct DiskRequest {
   emu::BlockRequest request;
   bool operator==(const DiskRequest&) const = default;
 };
-using ToHub = std::variant<Announce, FrameOut, ConsoleOut, ConsoleTaken, AskDisk, DiskRequest>;
+using ToHub = std::variant<Announce, FramesOut, ConsoleOut, ConsoleTaken, AskDisk, DiskRequest>;
 
 // --- to a replica
 // The announcement of `epoch` was accepted.
@@ -84,8 +84,8 @@ struct Fenced {
   std::string_view node;
   bool operator==(const Fenced&) const = default;
 };
-struct FrameIn {
-  std::span<const uint8_t> bytes;
+struct FramesIn {
+  std::span<const uint8_t> bytes;  // a FrameBatch's
 };
 struct ConsoleIn {
   uint64_t offset = 0;
@@ -108,7 +108,7 @@ struct DiskAnswer {
   emu::BlockAnswer answer;
   bool operator==(const DiskAnswer&) const = default;
 };
-using ToReplica = std::variant<Accepted, Fenced, FrameIn, ConsoleIn, ConsoleDelivered, DiskShape, DiskAnswer>;
+using ToReplica = std::variant<Accepted, Fenced, FramesIn, ConsoleIn, ConsoleDelivered, DiskShape, DiskAnswer>;
 
 // Both ends of the hub's channel notice within some two seconds that the other is gone, and that a connection which is
 // being made comes to nothing.

@@ -53,25 +53,32 @@ bool OutputCommit::full() const {
   return bytes_ > kMaxHeldBytes;
 }
 
-void OutputCommit::connect(emu::ChannelId channel, Sink sink) {
+void OutputCommit::connect(emu::ChannelId channel, Sink sink, std::function<void()> gone) {
   const std::lock_guard lock(mutex_);
-  sinks_[channel] = std::move(sink);
+  ends_[channel] = {std::move(sink), std::move(gone)};
 }
 
 bool OutputCommit::let_go(const Output& output) {
-  const auto sink = sinks_.find(output.channel);
-  return sink == sinks_.end() || !sink->second || sink->second(output.stream_offset, output.bytes);
+  const auto end = ends_.find(output.channel);
+  return end == ends_.end() || !end->second.sink || end->second.sink(output.stream_offset, output.bytes);
 }
 
 void OutputCommit::release_locked() {
+  const uint64_t before = released_;
+  release_up_to(std::min(open_ ? marked_ : std::min(committed_, marked_), disk_));
+  if (released_ == before) return;
+  for (const auto& [channel, end] : ends_)
+    if (end.gone) end.gone();
+  moment(Moment::output_sent);
+}
+
+void OutputCommit::release_up_to(uint64_t until) {
   const auto now = HostClock::now();
-  const uint64_t until = std::min(open_ ? marked_ : std::min(committed_, marked_), disk_);
   while (!outputs_.empty() && outputs_.front().sequence != 0 && outputs_.front().sequence <= until) {
     const Output& output = outputs_.front();
     moment(Moment::acknowledged_not_sent);
     if (!may_leave_locked()) return;
     if (!let_go(output)) return;
-    moment(Moment::output_sent);
     const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - output.at).count();
     if (waits_us_.size() < kWaitsKept) waits_us_.push_back(0);
     waits_us_[next_wait_++ % kWaitsKept] = static_cast<uint32_t>(std::min<int64_t>(waited, UINT32_MAX));

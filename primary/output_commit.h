@@ -51,8 +51,8 @@ class OutputCommit {
 
   // --- any thread
   // Where a channel's outputs go from here; without one, released outputs are dropped. The sink is called by whoever
-  // releases, one call at a time.
-  void connect(emu::ChannelId channel, Sink sink);
+  // releases, one call at a time. `gone` is called when all that may leave now has been offered to it.
+  void connect(emu::ChannelId channel, Sink sink, std::function<void()> gone = {});
   // Everything marked by `sequence` or before may leave.
   void release(uint64_t sequence);
   // From now on nothing leaves either before its mark is on this node's own disk, as on_disk() says; it is there up to
@@ -91,6 +91,7 @@ class OutputCommit {
   };
   void hold(emu::ChannelId channel, std::span<const uint8_t> bytes);
   void release_locked();
+  void release_up_to(uint64_t until);
   bool let_go(const Output& output);
   bool may_leave_locked() const { return open_ || !holds_ || holds_(); }
 
@@ -99,7 +100,11 @@ class OutputCommit {
   bool prompt_ = false;
   mutable std::mutex mutex_;
   std::map<emu::ChannelId, uint64_t> offsets_;  // of what comes next
-  std::map<emu::ChannelId, Sink> sinks_;
+  struct End {
+    Sink sink;
+    std::function<void()> gone;
+  };
+  std::map<emu::ChannelId, End> ends_;
   std::deque<Output> outputs_;
   size_t bytes_ = 0;
   uint64_t committed_ = 0, marked_ = 0, delivered_ = 0;

@@ -14,13 +14,23 @@ using View = std::span<const uint8_t>;
 namespace {
 
 const Bytes kPayload(60, 0xa5);
+Bytes packed(const std::vector<size_t>& sizes) {
+  Bytes bytes;
+  for (const size_t size : sizes) {
+    bytes.push_back(static_cast<uint8_t>(size));
+    bytes.push_back(static_cast<uint8_t>(size >> 8));
+    bytes.insert(bytes.end(), size, 0xa5);
+  }
+  return bytes;
+}
+const Bytes kBatch = packed({60, kMinFrame, kMaxFrame});
 const std::string kLongName(kMaxNode, 'n'), kLongDisk(kMaxDiskName, 'd');
 constexpr uint64_t kBig = UINT64_MAX;
 
 std::vector<ToHub> all_to_hub() {
   return {Announce{7, kBig, 5, kBig, "left"},
           Announce{kBig, 0, 0, 0, kLongName},
-          FrameOut{1, kPayload},
+          FramesOut{1, kBatch},
           ConsoleOut{3, kBig - 60, kPayload},
           ConsoleOut{3, 0, View(kPayload).first(1)},
           ConsoleTaken{9, kBig},
@@ -32,7 +42,7 @@ std::vector<ToHub> all_to_hub() {
 std::vector<ToReplica> all_to_replica() {
   return {Accepted{7, 1, 2},
           Fenced{8, "right"},
-          FrameIn{kPayload},
+          FramesIn{kBatch},
           ConsoleIn{77, kPayload},
           ConsoleDelivered{kBig},
           DiskShape{true, true, kBig, "data"},
@@ -103,14 +113,24 @@ TEST_CASE("hub protocol: what is said is understood") {
 }
 
 TEST_CASE("hub protocol: bounds are kept") {
-  Bytes head = encode(ToHub(FrameOut{1, kPayload}));
-  head.resize(head.size() - kPayload.size());
-  const auto frame = [&head](size_t size) { return accepts(with(head, Bytes(size)), ToHub{}); };
-  CHECK(frame(kMinFrame));
-  CHECK(frame(kMaxFrame));
-  CHECK_FALSE(frame(kMinFrame - 1));
-  CHECK_FALSE(frame(kMaxFrame + 1));
-  CHECK_FALSE(frame(0));
+  Bytes head = encode(ToHub(FramesOut{1, kBatch}));
+  head.resize(head.size() - kBatch.size());
+  const auto frames = [&head](const std::vector<size_t>& sizes) { return accepts(with(head, packed(sizes)), ToHub{}); };
+  CHECK(frames({kMinFrame}));
+  CHECK(frames({kMaxFrame}));
+  CHECK(frames({kMaxFrame, kMinFrame, 60}));
+  CHECK_FALSE(frames({}));
+  CHECK_FALSE(frames({0}));
+  CHECK_FALSE(frames({kMinFrame - 1}));
+  CHECK_FALSE(frames({kMaxFrame + 1}));
+  CHECK_FALSE(frames({60, kMinFrame - 1, 60}));
+  CHECK_FALSE(frames({60, 0}));
+  const Bytes whole = with(head, packed({60, 60}));
+  for (size_t less = 1; less < 62; ++less)
+    CHECK_FALSE(accepts(View(whole).first(whole.size() - less), ToHub{}));  // ends within a frame, or its length
+  const std::vector<size_t> full((FrameBatch::kMaxBytes - 100) / (kMinFrame + 2), kMinFrame);
+  CHECK(frames(full));
+  CHECK_FALSE(frames(std::vector<size_t>(FrameBatch::kMaxBytes / (kMinFrame + 2) + 1, kMinFrame)));
   const Bytes last = encode(ToHub(ConsoleOut{1, kBig - 1, View(kPayload).first(1)}));
   CHECK(accepts(last, ToHub{}));
   CHECK_FALSE(accepts(with(last, View(kPayload).first(1)), ToHub{}));  // beyond 64 bits
@@ -171,7 +191,7 @@ TEST_CASE("hub protocol: what is asked of a disk, and its bounds") {
 TEST_CASE("hub protocol: another version is told as such") {
   Bytes message = encode(ToHub(ConsoleTaken{1, 2}));
   message[3] = kVersion + 1;
-  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 3, this is 2", DecodeError);
+  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 4, this is 3", DecodeError);
 }
 
 TEST_CASE("hub protocol: any bytes are either a message or none") {

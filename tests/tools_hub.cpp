@@ -18,6 +18,13 @@ namespace hub = understudy::primary::hub;
 
 namespace {
 
+// A message's worth of one.
+ftlog::Bytes packed(const Frame& frame) {
+  hub::FrameBatch batch;
+  REQUIRE(batch.add(frame));
+  return {batch.bytes().begin(), batch.bytes().end()};
+}
+
 Frame frame(uint8_t number, size_t size = 60) {
   Frame f = net::ethernet(net::kBroadcast, {0x02, 0, 0, 0, 0, number}, 0x88b5, Frame(size - 14, number));
   return f;
@@ -122,6 +129,31 @@ TEST_SUITE("hub") {
     CHECK(status["replicas"][0]["live"] == true);
   }
 
+  TEST_CASE("hub: frames that leave in one go travel together, and arrive one by one in their order") {
+    Rig rig;
+    rig.start();
+    Replica left(rig.hub->endpoint(), "left");
+    left->announce(1, 0, 0);
+    REQUIRE(eventually([&] { return left->accepted(); }));
+    // Nothing goes before all of them are there...
+    for (uint8_t n = 0; n < 5; ++n) CHECK(left->queue_frame(frame(n, 1000)));
+    CHECK(left->counts().frames_out == 0);
+    left->send_queued_frames();
+    CHECK(left->counts().frames_out == 5);
+    CHECK(left->counts().bytes_out == 5000);
+    for (uint8_t n = 0; n < 5; ++n) CHECK(rig.peer.receive() == frame(n, 1000));
+    // ...or a message is full.
+    for (uint8_t n = 0; n < 50; ++n) CHECK(left->queue_frame(frame(n, hub::kMaxFrame)));
+    CHECK(left->counts().frames_out >= 25);
+    left->send_queued_frames();
+    for (uint8_t n = 0; n < 50; ++n) CHECK(rig.peer.receive() == frame(n, hub::kMaxFrame));
+    CHECK(rig.hub->count("/frames/out") == 55);
+    // The other way they meet in the hub.
+    for (uint8_t n = 0; n < 50; ++n) rig.to_hub(frame(n, 900));
+    CHECK(eventually([&] { return left->counts().frames_in == 50; }));
+    CHECK(left->counts().bytes_in == 45'000);
+  }
+
   TEST_CASE("hub: a later epoch takes over; the older one is dropped, counted and told") {
     Rig rig;
     rig.options.journal = rig.folder / "journal";
@@ -132,16 +164,16 @@ TEST_SUITE("hub") {
     // One who does not listen goes on sending.
     RawPeer deaf(rig.hub->endpoint());
     deaf.send(hub::encode(hub::Announce{2, 77, 0, 0, "deaf"}));
-    deaf.send(hub::encode(hub::FrameOut{2, frame(1)}));
+    deaf.send(hub::encode(hub::FramesOut{2, packed(frame(1))}));
     CHECK(rig.peer.receive() == frame(1));
     CHECK(left.is_fenced_by("deaf/2"));
     CHECK_FALSE(left->send_frame(frame(2)));
     right->announce(3, 0, 0);
     REQUIRE(eventually([&] { return right->accepted(); }));
-    for (int i = 0; i < 5; ++i) deaf.send(hub::encode(hub::FrameOut{2, frame(3)}));
+    for (int i = 0; i < 5; ++i) deaf.send(hub::encode(hub::FramesOut{2, packed(frame(3))}));
     deaf.send(hub::encode(hub::ConsoleOut{2, 0, frame(3)}));
     deaf.send(hub::encode(hub::ConsoleTaken{2, 7}));
-    deaf.send(hub::encode(hub::FrameOut{3, frame(3)}));  // of an epoch that is not its own
+    deaf.send(hub::encode(hub::FramesOut{3, packed(frame(3))}));  // of an epoch that is not its own
     CHECK(rig.hub->reaches("/fenced/frame", 6));
     CHECK(rig.hub->count("/fenced/console") == 1);
     CHECK(rig.hub->count("/fenced/taken") == 1);
@@ -307,8 +339,11 @@ TEST_SUITE("hub") {
       ftlog::Bytes buffer;
       const auto next_frame = [&buffer](RawPeer& peer) {
         const hub::ToReplica message = peer.receive(buffer);
-        const auto* in = std::get_if<hub::FrameIn>(&message);
-        return in == nullptr ? Frame() : Frame(in->bytes.begin(), in->bytes.end());
+        const auto* in = std::get_if<hub::FramesIn>(&message);
+        Frame frame;
+        if (in != nullptr)
+          hub::for_each_frame(in->bytes, [&](auto bytes) { frame.assign(bytes.begin(), bytes.end()); });
+        return frame;
       };
       RawPeer first(rig.hub->endpoint());
       first.send(announce);
@@ -392,12 +427,12 @@ TEST_SUITE("hub") {
     RawPeer raw(rig.hub->endpoint());
     raw.send({});
     raw.send(ftlog::Bytes(hub::kMaxMessage, 0xaa));
-    ftlog::Bytes version = hub::encode(hub::FrameOut{1, frame(1)});
+    ftlog::Bytes version = hub::encode(hub::FramesOut{1, packed(frame(1))});
     version[3] = 9;
     raw.send(version);
     raw.send_parts({"a", "b", "c"});
     raw.send(hub::encode(hub::ConsoleDelivered{7}));
-    raw.send(hub::encode(hub::FrameOut{1, frame(1)}));
+    raw.send(hub::encode(hub::FramesOut{1, packed(frame(1))}));
     CHECK(rig.hub->reaches("/unannounced", 1));
     CHECK(rig.hub->count("/connections/bad_messages") >= 5);
     RawPeer huge(rig.hub->endpoint());

@@ -35,10 +35,13 @@ HubEnds::HubEnds(primary::HubLink::Options options, MachineSetup& setup, primary
   outputs_.connect(
       console_, [this](uint64_t offset, std::span<const uint8_t> bytes) { return link_.send_console(offset, bytes); });
   if (net_)
-    outputs_.connect(*net_, [this](uint64_t, std::span<const uint8_t> frame) {
-      link_.send_frame(frame);
-      return true;
-    });
+    outputs_.connect(
+        *net_,
+        [this](uint64_t, std::span<const uint8_t> frame) {
+          link_.queue_frame(frame);
+          return true;
+        },
+        [this] { link_.send_queued_frames(); });
   for (const MachineSetup::Shared& shared : setup.shared)
     disks_.push_back(
         {hub_disk(shared.where).value_or(""), shared.disk.get(), shared.disk->next_number(), 0, {}, false});

@@ -17,7 +17,7 @@ using Json = nlohmann::ordered_json;
 using ftlog::SocketMonitor;
 
 // Messages that ZeroMQ holds for a replica, and from one.
-constexpr int kHighWater = 1000;
+constexpr int kHighWater = 500;
 // Messages taken in before others get their turn.
 constexpr unsigned kBurst = 256;
 // When a replica's queue was full, console bytes are offered to it again after this time.
@@ -115,6 +115,7 @@ void HubServer::run(int stop) {
     pass_events();
     if (receive()) peers_gone();
     ethernet_has_more_ = ethernet_.serve();
+    send_frames();
     serve_console();
     serve_disks();
     if (end_.wants_quit()) return;
@@ -197,9 +198,17 @@ void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::Announce
   // Who goes on over the same connection has had everything.
   const bool over_another = answer == HubFence::Answer::again || (before && before->node != m.node);
   if (!over_another) return;
-  recent_.take(primary::RecentFrames::Clock::now(), [this](std::span<const uint8_t> frame) {
-    if (send(fence_.live(), hub::FrameIn{frame})) ++counts_.in_again;
+  hub::FrameBatch again;
+  const auto send_again = [&] {
+    if (again.frames() != 0 && send(fence_.live(), hub::FramesIn{again.bytes()})) counts_.in_again += again.frames();
+    again.clear();
+  };
+  recent_.take(primary::RecentFrames::Clock::now(), [&](std::span<const uint8_t> frame) {
+    if (again.add(frame)) return;
+    send_again();
+    again.add(frame);
   });
+  send_again();
 }
 
 // Nothing of the console passes until the live replica has this: it is tried again while its queue is full.
@@ -243,12 +252,14 @@ void HubServer::tell_fenced(HubFence::Peer& peer, const PeerId& id) {
   if (send(id, hub::Fenced{reign->epoch, reign->node})) peer.told_epoch = reign->epoch;
 }
 
-void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::FrameOut& m) {
-  if (!admits(peer, id, m.epoch, FencedKind::frame)) return;
-  ++counts_.frames_out;
-  counts_.bytes_out += m.bytes.size();
-  fence_.note_output(FencedKind::frame, m.bytes.size(), now_ns());
-  ethernet_.from_service(m.bytes);
+void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::FramesOut& m) {
+  hub::for_each_frame(m.bytes, [&](std::span<const uint8_t> frame) {
+    if (!admits(peer, id, m.epoch, FencedKind::frame)) return;
+    ++counts_.frames_out;
+    counts_.bytes_out += frame.size();
+    fence_.note_output(FencedKind::frame, frame.size(), now_ns());
+    ethernet_.from_service(frame);
+  });
 }
 
 void HubServer::take(HubFence::Peer& peer, const PeerId& id, const hub::ConsoleOut& m) {
@@ -330,16 +341,25 @@ bool HubServer::send(const PeerId& id, const hub::ToReplica& message) {
   }
 }
 
+// Frames that come in one go leave together, when run() is done with them.
 void HubServer::frame_to_service(std::span<const uint8_t> frame) {
   recent_.add(frame, primary::RecentFrames::Clock::now());
+  if (frames_.add(frame)) return;
+  send_frames();
+  frames_.add(frame);
+}
+
+void HubServer::send_frames() {
+  if (frames_.frames() == 0) return;
   if (fence_.live().empty()) {
-    ++counts_.in_no_replica;
-  } else if (!send(fence_.live(), hub::FrameIn{frame})) {
-    ++counts_.in_queue_full;
+    counts_.in_no_replica += frames_.frames();
+  } else if (!send(fence_.live(), hub::FramesIn{frames_.bytes()})) {
+    counts_.in_queue_full += frames_.frames();
   } else {
-    ++counts_.frames_in;
-    counts_.bytes_in += frame.size();
+    counts_.frames_in += frames_.frames();
+    counts_.bytes_in += frames_.frame_bytes();
   }
+  frames_.clear();
 }
 
 Json HubServer::status() const {

@@ -68,7 +68,7 @@ class HubServer {
   bool receive();
   void take(const PeerId& id, int connection, const primary::hub::ToHub& message);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::Announce& m);
-  void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::FrameOut& m);
+  void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::FramesOut& m);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::ConsoleOut& m);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::ConsoleTaken& m);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::AskDisk& m);
@@ -82,6 +82,7 @@ class HubServer {
   void serve_disks();
   bool send(const PeerId& id, const primary::hub::ToReplica& message);
   void frame_to_service(std::span<const uint8_t> frame);
+  void send_frames();
 
   mutable std::mutex mutex_;  // held while the hub works, not while it waits
   zmq::context_t context_{1};
@@ -97,8 +98,9 @@ class HubServer {
   HubDisks disks_;
   Counts counts_;
   primary::RecentFrames recent_;
-  std::vector<int> gone_;       // connections that were lost; their last messages may still be here
-  bool told_accepted_ = false;  // the live replica was
+  primary::hub::FrameBatch frames_;  // for the live replica, not sent yet
+  std::vector<int> gone_;            // connections that were lost; their last messages may still be here
+  bool told_accepted_ = false;       // the live replica was
   uint64_t told_delivered_ = 0;
   bool ethernet_has_more_ = false, retry_ = false, retry_disks_ = false;
   std::unique_ptr<ControlServer> control_;  // goes first
