@@ -13,6 +13,9 @@ __extension__ typedef unsigned __int128 uint128_t;  // not ISO C++: keeps -Wpeda
 // Inputs are compressed while the guest waits, thousands of network frames a second: there speed counts for more.
 constexpr int kInputLevel = -1;
 constexpr int kOtherLevel = 1;
+// What a network brings that is packed or encrypted already seldom comes alone: after each input that did not shrink,
+// twice as many are not tried, up to this power of two less one.
+constexpr unsigned kMostVain = 4;
 
 // The first byte of an entry.
 constexpr uint8_t kKindMask = 0x1f;
@@ -205,22 +208,31 @@ void Encoder::begin_block() {
   body_.clear();
 }
 
+const Bytes* Encoder::pack(std::span<const uint8_t> bulk, bool is_input) {
+  if (bulk.size() < kCompressFrom) return nullptr;
+  if (is_input && untried_ > 0) {
+    --untried_;
+    return nullptr;
+  }
+  scratch_.resize(ZSTD_compressBound(bulk.size()));
+  const size_t done = ZSTD_compressCCtx(zstd_.get(), scratch_.data(), scratch_.size(), bulk.data(), bulk.size(),
+                                        is_input ? kInputLevel : kOtherLevel);
+  if (ZSTD_isError(done)) throw std::runtime_error(fmt::format("log: zstd: {}", ZSTD_getErrorName(done)));
+  // The packed form needs its own length, of up to three bytes.
+  const bool smaller = done + 3 < bulk.size();
+  if (is_input) {
+    vain_ = smaller ? 0 : std::min(vain_ + 1, kMostVain);
+    untried_ = (1u << vain_) - 1;
+  }
+  if (!smaller) return nullptr;
+  scratch_.resize(done);
+  return &scratch_;
+}
+
 uint64_t Encoder::append(uint64_t icount, uint64_t virtual_ns, const Payload& payload) {
   check(icount, virtual_ns, state_, payload);
   const std::span<const uint8_t> bulk = bulk_of(payload);
-  const Bytes* packed = nullptr;
-  if (bulk.size() >= kCompressFrom) {
-    const int level = kind_of(payload) == EntryKind::input ? kInputLevel : kOtherLevel;
-    scratch_.resize(ZSTD_compressBound(bulk.size()));
-    const size_t done =
-        ZSTD_compressCCtx(zstd_.get(), scratch_.data(), scratch_.size(), bulk.data(), bulk.size(), level);
-    if (ZSTD_isError(done)) throw std::runtime_error(fmt::format("log: zstd: {}", ZSTD_getErrorName(done)));
-    // The packed form needs its own length, of up to three bytes.
-    if (done + 3 < bulk.size()) {
-      scratch_.resize(done);
-      packed = &scratch_;
-    }
-  }
+  const Bytes* packed = pack(bulk, kind_of(payload) == EntryKind::input);
   const uint64_t expected_ns = time_line_.predict(icount);
   uint8_t first = static_cast<uint8_t>(kind_of(payload));
   if (packed != nullptr) first |= kCompressed;

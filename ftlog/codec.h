@@ -61,10 +61,13 @@ class Encoder {
 
  private:
   struct PayloadWriter;
+  // The packed bytes; nothing when they are not smaller, or are not likely to be.
+  const Bytes* pack(std::span<const uint8_t> bulk, bool is_input);
   CodecState block_start_, state_;
   TimeLine time_line_;
   Bytes body_;
   Bytes scratch_;
+  unsigned vain_ = 0, untried_ = 0;  // inputs that did not shrink, the last ones; those that are not tried for it
   std::unique_ptr<ZSTD_CCtx, size_t (*)(ZSTD_CCtx*)> zstd_;
 };
 

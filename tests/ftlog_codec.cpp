@@ -1,6 +1,8 @@
 // ftlog/codec: what goes in comes out, in few bytes, and hostile bytes do no harm.
 #include <doctest/doctest.h>
 
+#include <random>
+
 #include "ftlog/codec.h"
 #include "tests/ftlog_rig.h"
 
@@ -69,6 +71,34 @@ TEST_CASE("bulky payloads are compressed where that helps") {
   const auto entries = decode(encoder);
   CHECK(std::get<BlockDone>(entries[0].payload).bytes == zeros);
   CHECK(std::get<Input>(entries[1].payload).bytes == noise);
+}
+
+TEST_CASE("among inputs that do not shrink, those that do are found again soon") {
+  Encoder encoder;
+  std::mt19937 random(7);
+  std::vector<LogEntry> entries;
+  uint64_t icount = 0;
+  const auto add = [&](Bytes bytes) {
+    const size_t before = encoder.body().size();
+    ++icount;
+    entries.push_back({encoder.append(icount, 4 * icount, Input{1, bytes}), icount, 4 * icount, Input{1, bytes}});
+    return encoder.body().size() - before;
+  };
+  const Bytes plain(1500, 'x');
+  Bytes noise(1500);
+  CHECK(add(plain) < 60);
+  for (int n = 0; n < 100; ++n) {
+    for (auto& byte : noise) byte = static_cast<uint8_t>(random());
+    CHECK(add(noise) <= noise.size() + 6);
+  }
+  int large = 0;
+  while (add(plain) > 60) REQUIRE(++large < 16);
+  for (int n = 0; n < 100; ++n) CHECK(add(plain) < 60);
+  // A single one costs the one after it.
+  CHECK(add(noise) > 1000);
+  CHECK(add(plain) > 1000);
+  CHECK(add(plain) < 60);
+  CHECK(decode(encoder) == entries);
 }
 
 TEST_CASE("extreme counts and times") {
