@@ -79,9 +79,10 @@ void OutputCommit::release_up_to(uint64_t until) {
     moment(Moment::acknowledged_not_sent);
     if (!may_leave_locked()) return;
     if (!let_go(output)) return;
-    const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - output.at).count();
+    const auto waited = std::chrono::duration_cast<std::chrono::microseconds>(now - output.at);
     if (waits_us_.size() < kWaitsKept) waits_us_.push_back(0);
-    waits_us_[next_wait_++ % kWaitsKept] = static_cast<uint32_t>(std::min<int64_t>(waited, UINT32_MAX));
+    waits_us_[next_wait_++ % kWaitsKept] = static_cast<uint32_t>(std::min<int64_t>(waited.count(), UINT32_MAX));
+    longest_wait_ = std::max(longest_wait_, waited);
     bytes_ -= output.bytes.size();
     outputs_.pop_front();
     ++released_;
@@ -133,6 +134,16 @@ bool OutputCommit::may_leave() const {
 uint64_t OutputCommit::disk() const {
   const std::lock_guard lock(mutex_);
   return disk_;
+}
+
+std::chrono::microseconds OutputCommit::take_longest_wait() {
+  const std::lock_guard lock(mutex_);
+  auto longest = std::exchange(longest_wait_, std::chrono::microseconds{0});
+  if (open_) return std::chrono::microseconds{0};
+  if (!outputs_.empty())
+    longest = std::max(longest,
+                       std::chrono::duration_cast<std::chrono::microseconds>(HostClock::now() - outputs_.front().at));
+  return longest;
 }
 
 void OutputCommit::open() {

@@ -77,6 +77,8 @@ class OutputCommit {
   // All outputs marked by this sequence or before have left.
   uint64_t delivered() const;
   OutputCounts counts() const;
+  // The longest that an output has waited since the last call, here still or gone. Zero while nothing waits for another.
+  std::chrono::microseconds take_longest_wait();
 
   static constexpr size_t kMaxHeldBytes = 32u << 20;
 
@@ -114,6 +116,7 @@ class OutputCommit {
   uint64_t released_ = 0, dropped_ = 0;
   std::vector<uint32_t> waits_us_;  // a ring of the last ones
   size_t next_wait_ = 0;
+  std::chrono::microseconds longest_wait_{0};
 };
 
 }  // namespace understudy::primary

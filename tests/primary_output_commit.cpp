@@ -75,3 +75,21 @@ TEST_CASE("output commit: without one, its word means nothing") {
   sent.outputs.release(3);
   CHECK(sent.out == "abc");
 }
+
+TEST_CASE("output commit: the longest wait counts while it lasts, and once when it is over") {
+  using namespace std::chrono_literals;
+  Sent sent;
+  CHECK(sent.outputs.take_longest_wait() == 0us);
+  sent.send();
+  for (const auto until = std::chrono::steady_clock::now() + 2ms; std::chrono::steady_clock::now() < until;) {
+  }
+  CHECK(sent.outputs.take_longest_wait() >= 2ms);
+  CHECK(sent.outputs.take_longest_wait() >= 2ms);
+  sent.outputs.release(3);
+  CHECK(sent.outputs.take_longest_wait() >= 2ms);
+  CHECK(sent.outputs.take_longest_wait() == 0us);
+  // Alone nothing waits for anybody.
+  sent.send();
+  sent.outputs.open();
+  CHECK(sent.outputs.take_longest_wait() == 0us);
+}

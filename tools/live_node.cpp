@@ -18,6 +18,8 @@ using SteadyClock = std::chrono::steady_clock;
 using nlohmann::ordered_json;
 
 constexpr std::chrono::nanoseconds kLookAgain{5'000'000};
+// A client notices it when an answer takes so much longer.
+constexpr std::chrono::milliseconds kLongWait{100};
 // A machine that ended waits so long for its backup to have all of it.
 constexpr std::chrono::seconds kFarewell{5};
 
@@ -238,6 +240,16 @@ void LiveNode::hold_back() {
   if (const auto share = slowdown_.add(now, now - begin))
     spdlog::warn("epoch {}: icount {}: the machine stood still for {:.0f} % of the last {} s, to wait for its backup",
                  link_->status().epoch, machine_.icount(), *share * 100, Slowdown::kWindow.count());
+  tell_of_waits(now);
+}
+
+void LiveNode::tell_of_waits(SteadyClock::time_point now) {
+  if (now < next_word_of_waits_) return;
+  next_word_of_waits_ = now + Slowdown::kWindow;
+  const std::chrono::duration<double, std::milli> longest = outputs_.take_longest_wait();
+  if (longest > kLongWait)
+    spdlog::warn("epoch {}: icount {}: an output waited {:.0f} ms for the backup's acknowledgement",
+                 link_->status().epoch, machine_.icount(), longest.count());
 }
 
 // How long the machine has to wait for a backup that has replayed so far.

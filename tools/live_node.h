@@ -59,6 +59,7 @@ class LiveNode {
   void follow_the_disk();
   void between_slices();
   void hold_back();
+  void tell_of_waits(std::chrono::steady_clock::time_point now);
   uint64_t look_at_lag(const ftlog::Horizon& replayed);
   void snapshot_sometimes();
   // Another recording, which begins with a snapshot.
@@ -88,6 +89,7 @@ class LiveNode {
   std::atomic<uint64_t> lag_ns_{0};
   uint64_t lag_of_ = 0;  // which backup's
   Slowdown slowdown_{std::chrono::steady_clock::now()};
+  std::chrono::steady_clock::time_point next_word_of_waits_{};
   uint64_t next_snapshot_ = 0;
   std::optional<devices::StationAnnouncer> announcer_;
   bool handing_over_ = false, superseded_ = false;
