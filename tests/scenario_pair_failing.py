@@ -41,6 +41,7 @@ def slow(folder):
         live, standby, clients = pair.lock_step()
         limited = Limited(standby.process, 0.3, period=0.5)
         serves(clients, 'with a slow backup')
+        until('the primary says why it is slow', lambda: "ms for the backup's acknowledgement" in live.said())
         limited.end()
         serves(clients, 'with a quick one again')
         require(live.status()['state'] == 'lock-step' and live.status()['epoch'] == 1, f'{live.said()[-500:]}')
