@@ -38,12 +38,14 @@ void HostNetwork::receive(std::span<const uint8_t> frame, const FrameReceiver& r
 }
 
 bool FrameQueue::push(std::span<const uint8_t> frame) {
+  bool first = false;
   {
     const std::lock_guard lock(mutex_);
     if (frames_.size() >= kMaxFrames) return false;
+    first = frames_.empty();
     frames_.emplace_back(frame.begin(), frame.end());
   }
-  event_.notify();
+  if (first) event_.notify();
   return true;
 }
 

@@ -79,7 +79,8 @@ class FrameQueue {
   bool push(std::span<const uint8_t> frame);
   // Takes the oldest; false when none waits.
   bool pop(std::vector<uint8_t>& frame);
-  // Readable while frames wait, or after wake().
+  // Readable when a frame has come that none waited before, or after wake(): who stops before the last frame wakes
+  // himself.
   int ready() const { return event_.fd(); }
   // From any thread: ends the other side's poll().
   void wake() { event_.notify(); }
