@@ -7,6 +7,8 @@
 #include <array>
 #include <csignal>
 
+#include "ftlog/short_slice.h"
+
 namespace understudy::ftlog {
 
 namespace {
@@ -19,12 +21,20 @@ constexpr int kHighWater = 256;
 constexpr unsigned kBurst = 256;
 constexpr char kDomain[] = "log";
 
+// ZeroMQ starts its threads for the first socket.
+zmq::context_t& with_quick_threads(zmq::context_t& context) {
+  const ShortSlice slice;
+  const zmq::socket_t first(context, zmq::socket_type::pair);
+  return context;
+}
+
 }  // namespace
 
 ChannelSocket::ChannelSocket(Options options)
     : options_(std::move(options)),
       context_(1),
-      socket_(context_, options_.role == Role::bound ? zmq::socket_type::router : zmq::socket_type::dealer) {
+      socket_(with_quick_threads(context_),
+              options_.role == Role::bound ? zmq::socket_type::router : zmq::socket_type::dealer) {
   try {
     socket_.set(zmq::sockopt::linger, 0);
     socket_.set(zmq::sockopt::sndhwm, kHighWater);
@@ -188,6 +198,7 @@ bool ChannelSocket::receive() {
 }
 
 void ChannelSocket::run() {
+  const ShortSlice slice;
   // Signals are the machine's thread's.
   sigset_t all;
   sigfillset(&all);

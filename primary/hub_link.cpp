@@ -11,6 +11,7 @@
 #include <random>
 
 #include "ftlog/key_guard.h"
+#include "ftlog/short_slice.h"
 #include "ftlog/socket_monitor.h"
 #include "primary/moment.h"
 
@@ -89,6 +90,7 @@ HubLink::HubLink(Options options, FrameHandler on_frame, ConsoleHandler on_conso
   if (!hub::is_node_name(options_.node))
     throw HubLinkError(fmt::format("hub: '{}' cannot name a node: want 1 to {} printable characters without spaces",
                                    options_.node, hub::kMaxNode));
+  const ftlog::ShortSlice slice;  // for ZeroMQ's threads, too
   try {
     first_ = std::make_unique<Connection>(context_, options_);
   } catch (const zmq::error_t& error) {

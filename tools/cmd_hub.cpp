@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "devices/host_fd.h"
+#include "ftlog/short_slice.h"
 #include "tools/config_file.h"
 #include "tools/hub_server.h"
 #include "tools/key_options.h"
@@ -38,6 +39,8 @@ devices::HostFd signals_as_input() {
 }
 
 int run(HubCommand command) {
+  // Each frame and console byte passes through it, and somebody waits.
+  const ftlog::ShortSlice slice;
   const devices::HostFd stop = signals_as_input();
   command.hub.keys = load_keys(command.keys);
   for (const std::string& address : {command.hub.listen, command.hub.control})

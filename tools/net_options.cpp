@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "devices/host_net_tap.h"
+#include "ftlog/short_slice.h"
 #include "tools/serial_backend.h"
 
 namespace understudy::tools {
@@ -184,6 +185,7 @@ void try_net(const std::string& spec) {
 }
 
 std::unique_ptr<devices::HostNetwork> open_net(const NetOptions& options, devices::FrameReceiver receiver) {
+  const ftlog::ShortSlice slice;  // for its thread
   try {
     return std::visit(Opener{std::move(receiver)}, options);
   } catch (const devices::HostNetError& error) {
