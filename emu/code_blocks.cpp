@@ -71,7 +71,8 @@ bool is_port_io(const Instruction& i) {
 
 bool is_into(const Instruction& i) { return i.map == 0 && i.opcode == 0xce; }
 
-// CMPXCHG8B and CMPXCHG16B read flags that the translator has not brought up to date, except at a block's start.
+// CMPXCHG8B and CMPXCHG16B read flags that the translator has not brought up to date, except where nothing in the block
+// has set or read them before.
 bool is_wide_exchange(const Instruction& i) { return i.map == 1 && i.opcode == 0xc7 && (i.reg & 7) == 1 && i.memory; }
 
 // BT, BTS, BTR, BTC. Only CF is theirs; what the translator makes of OF and AF, which the manual leaves undefined,
@@ -96,7 +97,13 @@ bool leaves_flags(const Instruction& i) {
   return false;
 }
 
-// Of those, the ones that can neither fault nor tell anybody what OF and AF are.
+// Of those, the ones that do not look at them either.
+bool ignores_flags(const Instruction& i) {
+  const bool conditional = i.map == 1 && ((i.opcode & 0xf0) == 0x40 || (i.opcode & 0xf0) == 0x90);  // CMOVcc, SETcc
+  return leaves_flags(i) && !conditional;
+}
+
+// Of those that leave them alone, the ones that can neither fault nor tell anybody what OF and AF are.
 bool is_blind_to_flags(const Instruction& i) {
   if (i.memory && !(i.map == 0 && i.opcode == 0x8d)) return false;
   const uint8_t op = i.opcode;
@@ -241,6 +248,7 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
   uint32_t open_bit_test = 0;  // index of a bit test whose undefined flags somebody may still see; 0: none
   bool stores_first = false;   // to what may be its own bytes
   bool flags_set = false;      // by an instruction of this block
+  bool flags_used = false;     // set or read
   auto shorten = [&](uint32_t limit) {
     if (record.limit == 0) record.limit = static_cast<uint16_t>(limit);
   };
@@ -270,7 +278,8 @@ void CodeBlocks::analyse(BlockRecord& record, uint64_t pc, uint32_t size, uint32
     if (intercept == Intercept::fp_load && !last) shorten(index + 1);
     // INTO ends a block only when it is taken.
     if ((is_port_io(i) || is_into(i)) && !last) shorten(index + 1);
-    if (is_wide_exchange(i) && index > 0) shorten(index);
+    if (is_wide_exchange(i) && flags_used) shorten(index);
+    flags_used |= !ignores_flags(i);
     if (open_bit_test != 0) {
       if (renews_flags(i))
         open_bit_test = 0;

@@ -67,15 +67,39 @@ BOTH(neg, "neg %%esi; ")
 BOTH(mul, "imul %%ebp, %%esi; ")
 BOTH(bt, "cmp %%ebp, %%esi; bt %%ebp, %%esi; ")
 BOTH(popcnt, "popcnt %%ebp, %%esi; ")
+// The flags come from the block before, and this block has looked at nothing, or at some of them.
+BOTH(moves, "add %%ebp, %%esi; jmp 1f; 1: mov %%ebp, %%esi; lea 1(%%esi), %%esi; xchg %%esi, %%ebp; ")
+BOTH(stack, "sub %%ebp, %%esi; jmp 1f; 1: push %%" R "si; movzx %%bl, %%esi; pop %%" R "si; ")
+BOTH(set, "cmp %%ebp, %%esi; jmp 1f; 1: mov %%esi, %%esi; seto set_byte; ")
+BOTH(cmov, "inc %%esi; jmp 1f; 1: mov %%esi, %%esi; cmovbe %%ebp, %%esi; ")
+static uint8_t set_byte __attribute__((used));
 
 static const struct {
   const char* name;
   Run* alone;
   Run* run[kForms + 1];
-} kRows[] = {ROW(popf, "popf"), ROW(add, "add"),    ROW(sub, "sub"),      ROW(cmp, "cmp"),      ROW(cmpb, "cmp byte"),
-             ROW(adc, "adc"),   ROW(sbb, "sbb"),    ROW(inc, "inc"),      ROW(dec, "dec word"), ROW(and, "and, stc"),
-             ROW(test, "test"), ROW(shl, "shl"),    ROW(sar, "sar"),      ROW(rcr, "add, rcr"), ROW(neg, "neg"),
-             ROW(mul, "imul"),  ROW(bt, "cmp, bt"), ROW(popcnt, "popcnt")};
+} kRows[] = {ROW(popf, "popf"),
+             ROW(add, "add"),
+             ROW(sub, "sub"),
+             ROW(cmp, "cmp"),
+             ROW(cmpb, "cmp byte"),
+             ROW(adc, "adc"),
+             ROW(sbb, "sbb"),
+             ROW(inc, "inc"),
+             ROW(dec, "dec word"),
+             ROW(and, "and, stc"),
+             ROW(test, "test"),
+             ROW(shl, "shl"),
+             ROW(sar, "sar"),
+             ROW(rcr, "add, rcr"),
+             ROW(neg, "neg"),
+             ROW(mul, "imul"),
+             ROW(bt, "cmp, bt"),
+             ROW(popcnt, "popcnt"),
+             ROW(moves, "add, jmp, moves"),
+             ROW(stack, "sub, jmp, push, pop"),
+             ROW(set, "cmp, jmp, seto"),
+             ROW(cmov, "inc, jmp, cmovbe")};
 static const word kValues[] = {0, 1, 0x7f, 0x80, 0xff, 0x7fffffff, 0x80000000, 0xffffffff, 0x12345678};
 
 static uint32_t wrong, sum;
