@@ -77,7 +77,8 @@ class OutputCommit {
   // All outputs marked by this sequence or before have left.
   uint64_t delivered() const;
   OutputCounts counts() const;
-  // The longest that an output has waited since the last call, here still or gone. Zero while nothing waits for another.
+  // The longest that an output has waited since the last call, here still or gone. Zero while nothing waits for
+  // another.
   std::chrono::microseconds take_longest_wait();
 
   static constexpr size_t kMaxHeldBytes = 32u << 20;

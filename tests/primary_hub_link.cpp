@@ -86,15 +86,14 @@ TEST_CASE("hub link: an answer is heard though another thread sends all the time
   std::mutex mutex;
   std::condition_variable changed;
   uint64_t answered = 0;
-  primary::HubLink link(
-      {.address = "ipc://" + path, .node = "left", .keys = nullptr},
-      [&](std::span<const uint8_t> frame) {
-        const std::lock_guard lock(mutex);
-        answered = number_of(frame);
-        changed.notify_all();
-        return true;
-      },
-      {}, {});
+  primary::HubLink link({.address = "ipc://" + path, .node = "left", .keys = nullptr},
+                        [&](std::span<const uint8_t> frame) {
+                          const std::lock_guard lock(mutex);
+                          answered = number_of(frame);
+                          changed.notify_all();
+                          return true;
+                        },
+                        {}, {});
   link.announce(1, 0, 0);
   const auto patience = std::chrono::steady_clock::now() + 30s;
   while (!link.accepted() && std::chrono::steady_clock::now() < patience) std::this_thread::yield();
