@@ -191,7 +191,7 @@ void Cpu::block_with_care(uint64_t pc, uint32_t size, BlockRecord* record) {
   if (engine_step_ == Step::second) return pause(Pause::step_done);
   // The block at hand may be one that the store has changed.
   if (own_store_step_ == Step::second) return pause(Pause::boundary);
-  if (stop_requested_ || icount_ >= limit_ || accepts_interrupt() || blocks_.nearly_full() || debug_registers_changed_)
+  if (stop_requested_ || is_at_limit() || accepts_interrupt() || blocks_.nearly_full() || debug_registers_changed_)
     return pause(Pause::boundary);
 
   if (privilege_unsure_) settle_privilege();
@@ -245,7 +245,7 @@ void Cpu::refresh_fast_limit() {
                          engine_step_ != Step::none || own_store_step_ != Step::none || passed_intercept_ ||
                          fp_loaded_ || stopping_ || privilege_unsure_ || watches_instructions_ ||
                          debug_registers_changed_;
-  fast_limit_ = attention ? 0 : limit_;
+  fast_limit_ = attention ? 0 : std::min(limit_, about_);
 }
 
 void Cpu::settle_fp_flags() {
@@ -342,8 +342,9 @@ void Cpu::about_to_run(const BlockRecord& record) {
 
 // --- running
 
-CpuStop Cpu::run(uint64_t limit) {
+CpuStop Cpu::run(uint64_t limit, uint64_t about) {
   limit_ = limit;
+  about_ = about;
   stop_requested_ = false;
   if (icount_ - mixed_retried_ >= kMixedRetry) {
     mixed_retried_ = icount_;
@@ -354,7 +355,7 @@ CpuStop Cpu::run(uint64_t limit) {
     if (stop_requested_) return CpuStop::request;
     // The limit comes before an interrupt that waits: what is done to the machine between two runs, at a count, is
     // done before the interrupt is taken there, however the run was sliced.
-    if (icount_ >= limit_) return CpuStop::limit;
+    if (is_at_limit()) return CpuStop::limit;
     if (accepts_interrupt()) {
       take_interrupt();
       if (pause_ == Pause::triple_fault) {
@@ -411,6 +412,11 @@ CpuStop Cpu::run(uint64_t limit) {
 void Cpu::shorten(uint64_t limit) {
   limit_ = std::min(limit_, limit);
   fast_limit_ = std::min(fast_limit_, limit_);
+}
+
+void Cpu::shorten_about(uint64_t about) {
+  about_ = std::min(about_, about);
+  fast_limit_ = std::min(fast_limit_, about_);
 }
 
 void Cpu::request_stop() {

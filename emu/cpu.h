@@ -82,10 +82,13 @@ class Cpu {
   // Called after each access to a port.
   void on_port_access(std::function<void(uint16_t port)> callback) { port_accessed_ = std::move(callback); }
 
-  // Executes until icount() == limit or something else stops it. Never runs past the limit.
-  CpuStop run(uint64_t limit);
-  // From a device while the CPU runs: stop no later than `limit` (at once if that is past).
+  // Executes until icount() == limit or something else stops it. Never runs past the limit. Stops too, with
+  // CpuStop::limit, at the first block boundary from the count `about` on: a stop that may be where it costs nothing,
+  // while one inside a block costs the translation of both its parts.
+  CpuStop run(uint64_t limit, uint64_t about = ~uint64_t{0});
+  // From a device while the CPU runs: stop no later than `limit` (at once if that is past), or about `about`.
   void shorten(uint64_t limit);
+  void shorten_about(uint64_t about);
   // From a device: come back from run() at the next instruction boundary.
   void request_stop();
 
@@ -144,6 +147,7 @@ class Cpu {
   void pause(Pause why);
   bool accepts_interrupt() const;
   void take_interrupt();
+  bool is_at_limit() const { return icount_ >= limit_ || icount_ >= about_; }
   void refresh_fast_limit();
   void settle_fp_flags();
   void settle_privilege();
@@ -189,7 +193,7 @@ class Cpu {
 
   uint64_t icount_ = 0;      // instructions retired once the current block has run
   uint64_t fast_limit_ = 0;  // blocks that end at or before it need no look; 0 when something waits
-  uint64_t limit_ = 0;
+  uint64_t limit_ = 0, about_ = 0;
   uint64_t mixed_retried_ = 0;  // icount_ when mixed pages were last tried afresh; the guest sees nothing of it
   bool halted_ = false;
   bool nmi_pending_ = false;

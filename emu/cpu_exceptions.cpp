@@ -119,7 +119,7 @@ void Cpu::handle_refusal() {
     }
     // Between the instruction that led here and the fault is a point like any other: a run may stop there, and an
     // interrupt that waits comes first. The fetch is tried again when the run goes on.
-    if (icount_ >= limit_ || stop_requested_ || accepts_interrupt()) return;
+    if (is_at_limit() || stop_requested_ || accepts_interrupt()) return;
     if (breakpoint_ && blocks_.is_debuggers_breakpoint(pc)) breakpoint_(pc);
     if (stop_requested_) return;
   } else {

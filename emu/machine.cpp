@@ -36,7 +36,10 @@ Machine::Machine(uint64_t ram_bytes, std::span<const uint8_t> rom)
   });
 }
 
-void Machine::update_limit() { cpu_.shorten(time_.icount_at(std::min(events_.next_due(), pause_ns_))); }
+void Machine::update_limit() {
+  cpu_.shorten(time_.icount_at(events_.next_due()));
+  if (pause_ns_ != EventQueue::kNever) cpu_.shorten_about(time_.icount_at(pause_ns_));
+}
 
 void Machine::reset() {
   events_.reset();
@@ -78,8 +81,8 @@ void Machine::ask_to_stop() {
 }
 
 void Machine::return_within(uint64_t instructions) {
-  return_at_ = cpu_.executing_icount() + instructions;
-  cpu_.shorten(*return_at_);
+  return_at_ = std::min(return_at_.value_or(kNoLimit), cpu_.executing_icount() + instructions);
+  cpu_.shorten_about(*return_at_);
 }
 
 void Machine::skip_idle(uint64_t to_ns) {
@@ -94,13 +97,13 @@ void Machine::deliver(const Input& input) {
   events_.run_due(now_ns());
 }
 
-MachineStop Machine::run(uint64_t until_icount, Idle idle, uint64_t until_ns) {
-  const MachineStop stop = run_on(until_icount, idle, until_ns);
+MachineStop Machine::run(uint64_t until_icount, Idle idle, uint64_t until_ns, uint64_t about_icount) {
+  const MachineStop stop = run_on(until_icount, idle, until_ns, about_icount);
   return_at_.reset();
   return stop;
 }
 
-MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns) {
+MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns, uint64_t about_icount) {
   for (unsigned skipped = 0; skipped < kMostSkips; ++skipped) {
     events_.run_due(now_ns());
     if (asked_ != MachineStop::limit) return std::exchange(asked_, MachineStop::limit);
@@ -114,15 +117,15 @@ MachineStop Machine::run_on(uint64_t until_icount, Idle idle, uint64_t until_ns)
       skip_idle(until_ns);
       continue;
     }
-    if (return_at_ && cpu_.icount() >= *return_at_) return MachineStop::limit;
-
+    if (cpu_.icount() >= std::min(about_icount, return_at_.value_or(kNoLimit))) return MachineStop::limit;
     if (now_ns() >= pause_ns_ && !cpu_.halted()) return MachineStop::limit;
     const uint64_t before = cpu_.icount();
-    uint64_t until = std::min({until_icount, return_at_.value_or(until_icount), time_.icount_at(events_.next_due())});
+    const uint64_t until = std::min(until_icount, time_.icount_at(events_.next_due()));
+    uint64_t about = std::min(about_icount, return_at_.value_or(kNoLimit));
     // A halted CPU that an interrupt wakes executes, too; past the pause, one instruction shows whether it does.
     if (pause_ns_ != EventQueue::kNever)
-      until = std::min(until, std::max(time_.icount_at(pause_ns_), before + (cpu_.halted() ? 1 : 0)));
-    switch (cpu_.run(until)) {
+      about = std::min(about, std::max(time_.icount_at(pause_ns_), before + (cpu_.halted() ? 1 : 0)));
+    switch (cpu_.run(until, about)) {
       case CpuStop::triple_fault:
         return MachineStop::reset;
       case CpuStop::halted:

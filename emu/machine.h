@@ -70,12 +70,16 @@ class Machine {
   // should look up. What happens at one count has one order: events that are due, inputs, and only then an
   // interrupt that the CPU takes; run() returns before the last, so a replay can stand at any point that a live run
   // stood at. Inputs that wait are taken at the present count.
-  MachineStop run(uint64_t until_icount, Idle idle = Idle::skip, uint64_t until_ns = 0);
-  // run() comes back (MachineStop::limit) no later than when the clock of a machine that executes shows `ns`. Not part
-  // of the state: it changes nothing but where run() returns.
+  // Who only wants to look in says `about_icount` instead: run() returns where a block ends, at that count or less than
+  // a block behind it. To stop inside a block costs the translation of both its parts.
+  MachineStop run(uint64_t until_icount, Idle idle = Idle::skip, uint64_t until_ns = 0,
+                  uint64_t about_icount = kNoLimit);
+  static constexpr uint64_t kNoLimit = ~uint64_t{0};
+  // run() comes back (MachineStop::limit) no more than a block later than when the clock of a machine that executes
+  // shows `ns`. Not part of the state: it changes nothing but where run() returns.
   void pause_at(uint64_t ns) { pause_ns_ = ns; }
-  // From a sink of World: this run() shall return within so many instructions, or when the CPU halts; it says
-  // MachineStop::limit then.
+  // From a sink of World: this run() shall return within so many instructions and a block, or when the CPU halts; it
+  // says MachineStop::limit then. The shortest such wish holds.
   void return_within(uint64_t instructions);
   // Hands an input to its device here and now, as run() does with those of World.
   void deliver(const Input& input);
@@ -106,7 +110,7 @@ class Machine {
   Digest digest();
 
  private:
-  MachineStop run_on(uint64_t until_icount, Idle idle, uint64_t until_ns);
+  MachineStop run_on(uint64_t until_icount, Idle idle, uint64_t until_ns, uint64_t about_icount);
   void update_limit();
   PhysicalMemory memory_;
   PortBus ports_;

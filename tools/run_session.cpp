@@ -136,9 +136,14 @@ void RunSession::feed_inputs() {
   if (disks() != nullptr) disks()->feed();
 }
 
+uint64_t RunSession::next_look() const {
+  uint64_t within = pace_ ? pace_->slice() : kPollInstructions;
+  if (awaits_disk()) within = std::min(within, kDiskInstructions);
+  return machine_.icount() + within;
+}
+
 uint64_t RunSession::next_stop() {
-  uint64_t stop = machine_.icount() + (pace_ ? pace_->slice() : kPollInstructions);
-  if (awaits_disk()) stop = std::min(stop, machine_.icount() + kDiskInstructions);
+  uint64_t stop = emu::Machine::kNoLimit;
   if (options_.slice != 0) {
     if (slice_end_ <= machine_.icount()) {
       slice_state_ = slice_state_ * 6364136223846793005ull + 1442695040888963407ull;
@@ -242,7 +247,7 @@ RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
     if (!may_run(until_icount)) return ended(result(RunExit::quit, exit_code::kQuit));
     const bool reports_idle = paced_ || awaits_disk();
     emu::MachineStop stop =
-        machine_.run(until_icount, reports_idle ? emu::Machine::Idle::report : emu::Machine::Idle::skip);
+        machine_.run(until_icount, reports_idle ? emu::Machine::Idle::report : emu::Machine::Idle::skip, 0, next_look());
     if (stop == emu::MachineStop::halted && awaits_disk()) stop = emu::MachineStop::idle;
     if (auto finished = over(stop)) return ended(*finished);
     if (parts_.recorder != nullptr) parts_.recorder->poll(host_ns());

@@ -58,7 +58,9 @@ class RunSession {
   bool awaits_disk() const { return disks() != nullptr && disks()->busy(); }
   void connect_serial(const std::string& channel, SerialBackend& backend);
   void feed_inputs();
-  // The next count at which run() must return, whatever the machine does.
+  // About when the session looks after its ends again; the next count at which run() must return, whatever the machine
+  // does.
+  uint64_t next_look() const;
   uint64_t next_stop();
   // False: the run is to end.
   bool may_run(uint64_t& until_icount);
