@@ -246,8 +246,8 @@ RunResult RunSession::run(std::optional<emu::MachineStop> stopped) {
     uint64_t until_icount = next_stop();
     if (!may_run(until_icount)) return ended(result(RunExit::quit, exit_code::kQuit));
     const bool reports_idle = paced_ || awaits_disk();
-    emu::MachineStop stop =
-        machine_.run(until_icount, reports_idle ? emu::Machine::Idle::report : emu::Machine::Idle::skip, 0, next_look());
+    emu::MachineStop stop = machine_.run(
+        until_icount, reports_idle ? emu::Machine::Idle::report : emu::Machine::Idle::skip, 0, next_look());
     if (stop == emu::MachineStop::halted && awaits_disk()) stop = emu::MachineStop::idle;
     if (auto finished = over(stop)) return ended(*finished);
     if (parts_.recorder != nullptr) parts_.recorder->poll(host_ns());
