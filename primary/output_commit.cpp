@@ -10,8 +10,11 @@ namespace understudy::primary {
 namespace {
 
 // After an output the machine comes back so soon that its mark is on its way in some ten microseconds; what a guest
-// sends in one go shares a mark.
-constexpr uint64_t kBackWithin = 5000;
+// sends in one go shares a mark. Who sends long ones has more to send, as a rule, and the marks, messages and wakeups
+// of each would cost more than the frames do: those wait for the next short one, for the guest's pause, or for some
+// hundreds of microseconds (a guest's network code makes 100 to 200 instructions in a microsecond).
+constexpr uint64_t kBackWithin = 5000, kLongBackWithin = 100'000;
+constexpr size_t kLong = 1000;
 constexpr size_t kWaitsKept = 4096;
 
 }  // namespace
@@ -32,7 +35,8 @@ void OutputCommit::gate(emu::ChannelId channel, uint64_t already_out) {
 }
 
 void OutputCommit::hold(emu::ChannelId channel, std::span<const uint8_t> bytes) {
-  if (unmarked_++ == 0 && prompt_) machine_.return_within(kBackWithin);
+  ++unmarked_;
+  if (prompt_) machine_.return_within(bytes.size() < kLong ? kBackWithin : kLongBackWithin);
   const std::lock_guard lock(mutex_);
   uint64_t& offset = offsets_[channel];
   outputs_.push_back({0, channel, offset, HostClock::now(), {bytes.begin(), bytes.end()}});

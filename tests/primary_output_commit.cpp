@@ -93,3 +93,49 @@ TEST_CASE("output commit: the longest wait counts while it lasts, and once when 
   sent.outputs.open();
   CHECK(sent.outputs.take_longest_wait() == 0us);
 }
+
+TEST_CASE("output commit: the machine comes back soon for a short output, and lets long ones gather") {
+  Sent sent;
+  emu::Machine& machine = sent.toy.machine();
+  const std::vector<uint8_t> bytes(1514);
+  const auto send = [&](size_t size) { machine.world().emit(sent.channel, std::span(bytes).first(size)); };
+  // jmp $
+  const uint8_t code[] = {0xeb, 0xfe};
+  machine.memory().store(0x1000, code);
+  uint64_t least = 0;
+  const auto ran = [&] {
+    const uint64_t before = machine.icount();
+    CHECK(machine.run(before + 10'000'000, emu::Machine::Idle::report) == emu::MachineStop::limit);
+    return machine.icount() - before;
+  };
+  SUBCASE("not at all while nobody wants it") {
+    send(60);
+    CHECK(ran() == 10'000'000);
+    return;
+  }
+  sent.outputs.be_prompt(true);
+  SUBCASE("a short one") {
+    least = 5'000;
+    send(60);
+  }
+  SUBCASE("long ones") {
+    least = 100'000;
+    send(1514);
+    send(1000);
+  }
+  SUBCASE("a short one behind a long one") {
+    least = 5'000;
+    send(1514);
+    send(999);
+  }
+  SUBCASE("a long one behind a short one") {
+    least = 5'000;
+    send(999);
+    send(1514);
+  }
+  const uint64_t instructions = ran();
+  CHECK(instructions >= least);
+  CHECK(instructions < least + 100);
+  sent.outputs.mark(1);
+  CHECK(ran() == 10'000'000);
+}
