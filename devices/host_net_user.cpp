@@ -15,6 +15,8 @@
 #include <set>
 #include <thread>
 
+#include "devices/segment_coalescer.h"
+
 namespace understudy::devices {
 
 namespace {
@@ -172,6 +174,11 @@ class HostNetUser::Stack {
   }
 
   void take_frames() {
+    pass_frames();
+    segments_.flush();
+  }
+
+  void pass_frames() {
     queue.clear_ready();
     std::vector<uint8_t> frame;
     for (unsigned i = 0; i < kFramesPerRound; ++i) {
@@ -182,7 +189,7 @@ class HostNetUser::Stack {
         continue;
       }
       owner_.count_out(frame.size());
-      ::slirp_input(slirp_, frame.data(), static_cast<int>(frame.size()));
+      segments_.add(frame);
     }
     queue.wake();  // more may wait
   }
@@ -270,6 +277,9 @@ class HostNetUser::Stack {
 
   HostNetUser& owner_;
   Slirp* slirp_ = nullptr;
+  // libslirp acknowledges each segment, and writes each to its socket.
+  SegmentCoalescer segments_{
+      [this](std::span<const uint8_t> frame) { ::slirp_input(slirp_, frame.data(), static_cast<int>(frame.size())); }};
   std::set<int> sockets_;  // what libslirp has open
   std::vector<std::unique_ptr<Timer>> timers_;
   std::vector<pollfd> polled_;
