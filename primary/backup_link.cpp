@@ -18,6 +18,8 @@ using ftlog::ChannelSocket;
 
 // A busy machine says this often how far it is.
 constexpr std::chrono::milliseconds kHorizonEvery{10};
+// So much does not wait for the next output: the backup takes it in while the machine works on it.
+constexpr size_t kFullBlock = 32u << 10;
 // State chunks that a joiner has not taken yet.
 constexpr uint64_t kChunkWindow = 48;
 constexpr uint64_t kPagesAtOnce = 256;
@@ -91,7 +93,7 @@ uint64_t BackupLink::append(uint64_t icount, uint64_t virtual_ns, const ftlog::P
   if (encoder_) {
     const uint64_t sequence = encoder_->append(icount, virtual_ns, payload);
     log_ = encoder_->state();
-    if (encoder_->body().size() >= ftlog::kMaxLogBlock / 4) flush();
+    if (encoder_->body().size() >= kFullBlock) flush();
     return sequence;
   }
   log_.icount = icount;
