@@ -71,6 +71,8 @@ uint16_t VirtQueue::load16(uint64_t address) const {
   return static_cast<uint16_t>(little_endian(bytes));
 }
 
+bool VirtQueue::has_next() const { return state_.enabled && load16(state_.driver_area + 2) != state_.next_available; }
+
 VirtQueue::Next VirtQueue::pop(VirtChain& chain) {
   if (!state_.enabled) return Next::kNone;
   const auto waiting = static_cast<uint16_t>(load16(state_.driver_area + 2) - state_.next_available);

@@ -48,6 +48,8 @@ class VirtQueue {
   uint32_t legacy_frame() const;
 
   // --- used by the device
+  // Whether the driver has made something available that was not taken yet, well-formed or not.
+  bool has_next() const;
   // Takes the next chain that the driver made available.
   Next pop(VirtChain& chain);
   // Whether there is a well-formed chain at `head`.

@@ -29,8 +29,7 @@ VirtioNet::VirtioNet(PciBus& pci, uint8_t devfn, const emu::Clock& clock, emu::E
       events_(events),
       world_(world),
       drain_event_(events.add("virtio_net.drain", [this](uint64_t) { drain(); })),
-      start_event_(events.add("virtio_net.start", [this](uint64_t) { start_transmission(); })),
-      sent_event_(events.add("virtio_net.sent", [this](uint64_t) { transmitted(); })),
+      transmit_event_(events.add("virtio_net.transmit", [this](uint64_t) { transmit(); })),
       channel_(world.add_channel("net0", [this](std::span<const uint8_t> frame) { receive(frame); })) {}
 
 void VirtioNet::reset() {
@@ -41,9 +40,7 @@ void VirtioNet::reset() {
 }
 
 void VirtioNet::forget() {
-  for (const auto event : {drain_event_, start_event_, sent_event_}) events_.cancel(event);
-  state_.sending = false;
-  state_.sending_frame.clear();
+  for (const auto event : {drain_event_, transmit_event_}) events_.cancel(event);
   waiting_.clear();
 }
 
@@ -59,7 +56,7 @@ void VirtioNet::config_byte_written(unsigned offset, uint8_t value) {
 
 void VirtioNet::notified(unsigned queue) {
   if (queue == kReceiveQueue && !waiting_.empty()) events_.schedule(drain_event_, clock_.now_ns());
-  if (queue == kTransmitQueue && !state_.sending) events_.schedule(start_event_, clock_.now_ns());
+  if (queue == kTransmitQueue) events_.schedule(transmit_event_, std::max(clock_.now_ns(), state_.wire_free_ns));
 }
 
 // --- reception
@@ -104,45 +101,41 @@ void VirtioNet::drain() {
 
 // --- transmission
 
-void VirtioNet::start_transmission() {
-  if (!running() || state_.sending) return;
-  VirtChain chain;
-  switch (queue(kTransmitQueue).pop(chain)) {
-    case VirtQueue::Next::kNone:
-      return;
-    case VirtQueue::Next::kBroken:
-      return break_down();
-    case VirtQueue::Next::kChain:
-      break;
+void VirtioNet::transmit() {
+  if (!running() || !queue(kTransmitQueue).has_next()) return;
+  if (clock_.now_ns() >= state_.wire_free_ns) {
+    VirtChain chain;
+    switch (queue(kTransmitQueue).pop(chain)) {
+      case VirtQueue::Next::kNone:
+        return;
+      case VirtQueue::Next::kBroken:
+        return break_down();
+      case VirtQueue::Next::kChain:
+        transmit_frame(chain);
+    }
+    if (!running() || !queue(kTransmitQueue).has_next()) return;
   }
-  // What is no frame takes its turn and goes nowhere.
-  const uint64_t header = header_bytes();
-  state_.sending_frame.clear();
-  if (chain.readable_bytes >= header + kEthernetHeader && chain.readable_bytes <= header + kEthernetMaxFrame) {
-    state_.sending_frame.resize(static_cast<size_t>(chain.readable_bytes - header));
-    queue(kTransmitQueue).gather(chain, header, state_.sending_frame);
-  }
-  state_.sending = true;
-  state_.sending_head = chain.head;
-  const size_t on_wire = std::max(state_.sending_frame.size(), kEthernetMinFrame) + kEthernetWireOverhead;
-  events_.schedule(sent_event_, clock_.now_ns() + on_wire * kNsPerByte);
+  events_.schedule(transmit_event_, state_.wire_free_ns);
 }
 
-void VirtioNet::transmitted() {
-  if (!running() || !state_.sending) return;
-  if (is_ethernet_frame(state_.sending_frame)) world_.emit(channel_, state_.sending_frame);
-  state_.sending = false;
-  state_.sending_frame.clear();
-  use(kTransmitQueue, state_.sending_head, 0);
-  start_transmission();
+// What is no frame takes its turn and goes nowhere.
+void VirtioNet::transmit_frame(const VirtChain& chain) {
+  const uint64_t header = header_bytes();
+  frame_.clear();
+  if (chain.readable_bytes >= header + kEthernetHeader && chain.readable_bytes <= header + kEthernetMaxFrame) {
+    frame_.resize(static_cast<size_t>(chain.readable_bytes - header));
+    queue(kTransmitQueue).gather(chain, header, frame_);
+  }
+  const size_t on_wire = std::max(frame_.size(), kEthernetMinFrame) + kEthernetWireOverhead;
+  state_.wire_free_ns = clock_.now_ns() + on_wire * kNsPerByte;
+  if (is_ethernet_frame(frame_)) world_.emit(channel_, frame_);
+  use(kTransmitQueue, chain.head, 0);
 }
 
 void VirtioNet::visit_state(emu::StateVisitor& visitor) {
   VirtioPci::visit_state(visitor);
   visitor.value("mac", state_.mac);
-  visitor.value("sending", state_.sending);
-  visitor.value("sending_head", state_.sending_head);
-  visitor.sequence("sending_frame", state_.sending_frame, kEthernetMaxFrame);
+  visitor.value("wire_free_ns", state_.wire_free_ns);
   waiting_.visit_state(visitor, "waiting");
   visitor.value("dropped", state_.dropped);
 }

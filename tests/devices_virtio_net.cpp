@@ -166,17 +166,13 @@ TEST_CASE("virtio: the common structure, field by field") {
   CHECK(rig.mmio.read(Rig::kDevice, 1) == 0x52);
 }
 
-TEST_CASE("virtio-net: a frame is sent in its time on the wire, and its buffers come back with an interrupt") {
+TEST_CASE("virtio-net: a frame is sent when the wire is free, and its buffers come back with an interrupt") {
   Rig rig;
   rig.start_modern(2, 16, kAll);
   const Frame frame = frame_of(1000);
   const uint16_t head = rig.transmit(frame);
-  CHECK(rig.sent.empty());
+  CHECK(rig.sent.empty());  // not within the store
   rig.advance(0);
-  rig.advance((1000 + 24) * 8 - 1);
-  CHECK(rig.sent.empty());
-  CHECK(rig.used_index(kTx) == 0);
-  rig.advance(1);
   REQUIRE(rig.sent.size() == 1);
   CHECK(rig.sent[0] == frame);
   CHECK(rig.used_index(kTx) == 1);
@@ -185,6 +181,22 @@ TEST_CASE("virtio-net: a frame is sent in its time on the wire, and its buffers 
   CHECK(rig.isr() == 1);
   CHECK(rig.isr() == 0);
   CHECK_FALSE(rig.irq());
+  // A thousand bytes and what is around them take the wire some time; the last one is nobody's business.
+  const uint64_t busy = (1000 + 24) * 8;
+  rig.advance(100);
+  rig.transmit(frame_of(60));
+  rig.transmit(frame_of(61));
+  rig.advance(busy - 100 - 1);
+  CHECK(rig.sent.size() == 1);
+  rig.advance(1);
+  CHECK(rig.sent.size() == 2);
+  rig.advance((60 + 24) * 8 - 1);
+  CHECK(rig.sent.size() == 2);
+  CHECK(rig.used_index(kTx) == 2);
+  rig.advance(1);
+  CHECK(rig.sent.size() == 3);
+  CHECK(rig.events.next_due() == emu::EventQueue::kNever);
+  rig.isr();
   // Without interrupts when the driver does not want them; one after the other; header and data in one piece or many.
   rig.set_memory(rig.queues[kTx].available, 1, 2);
   rig.put(0x90000, frame_of(12 + 60, 9));
@@ -192,11 +204,11 @@ TEST_CASE("virtio-net: a frame is sent in its time on the wire, and its buffers 
   rig.add(kTx, {{0x90000, 5}, {0x90005, 7}, {0x9000c, 1}, {0x9000d, 0}, {0x9000d, 59}});
   rig.kick(kTx);
   rig.settle();
-  REQUIRE(rig.sent.size() == 3);
+  REQUIRE(rig.sent.size() == 5);
   const Frame whole = frame_of(72, 9);
-  CHECK(rig.sent[1] == Frame(whole.begin() + 12, whole.end()));
-  CHECK(rig.sent[2] == rig.sent[1]);
-  CHECK(rig.used_index(kTx) == 3);
+  CHECK(rig.sent[3] == Frame(whole.begin() + 12, whole.end()));
+  CHECK(rig.sent[4] == rig.sent[3]);
+  CHECK(rig.used_index(kTx) == 5);
   CHECK_FALSE(rig.irq());
   // What is no frame takes its turn and goes nowhere.
   for (const uint32_t size : {0u, 12u, 25u, 12u + 1515u, 0xffffffffu}) {
@@ -204,8 +216,8 @@ TEST_CASE("virtio-net: a frame is sent in its time on the wire, and its buffers 
     rig.kick(kTx);
     rig.settle();
   }
-  CHECK(rig.used_index(kTx) == 8);
-  CHECK(rig.sent.size() == 3);
+  CHECK(rig.used_index(kTx) == 10);
+  CHECK(rig.sent.size() == 5);
 }
 
 TEST_CASE("virtio-net: a frame is received behind its header; without a buffer it waits; the wait is bounded") {
@@ -372,6 +384,7 @@ TEST_CASE("virtio-net: state survives a restore with a frame on the wire and fra
   rig.receive(frame_of(100, 3));
   rig.receive(frame_of(200, 4));
   rig.advance(100);
+  CHECK(rig.sent.size() == 1);
   tests::StateDump nic, events;
   rig.nic.visit_state(nic);
   rig.events.visit_state(events);
@@ -388,7 +401,7 @@ TEST_CASE("virtio-net: state survives a restore with a frame on the wire and fra
     r->add(kRx, {{0x91000, 1526, true}});
     r->kick(kRx);
     r->settle();
-    CHECK(r->sent.size() == 2);
+    CHECK(r->sent.size() == (r == &rig ? 2 : 1));
     CHECK(r->used(kRx).second == 112);
     CHECK(r->used(kRx).second == 212);
     CHECK(r->irq());
