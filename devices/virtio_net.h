@@ -1,6 +1,6 @@
 // A network card of type virtio (Virtual I/O Device 1.2, section 5.1): one receive and one transmit queue, a fixed
 // address, link always up, no offloads, no control queue, one buffer per received frame. The card has room for the
-// frame that is on the wire: its buffers come back at once, and the next one is taken when the wire, at 1 Gbit/s, is
+// frame that is on the wire: its buffers come back at once, and the next one is taken when the wire, at 10 Gbit/s, is
 // free. A driver that is slower than that costs no event but its own notification. A frame that finds no buffer waits
 // in a bounded queue that is part of the state; when that is full, frames are dropped and counted. Frames pass through
 // the channel "net0".

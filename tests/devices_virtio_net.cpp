@@ -182,7 +182,7 @@ TEST_CASE("virtio-net: a frame is sent when the wire is free, and its buffers co
   CHECK(rig.isr() == 0);
   CHECK_FALSE(rig.irq());
   // A thousand bytes and what is around them take the wire some time; the last one is nobody's business.
-  const uint64_t busy = (1000 + 24) * 8;
+  const uint64_t busy = (1000 + 24) * 8 / 10;
   rig.advance(100);
   rig.transmit(frame_of(60));
   rig.transmit(frame_of(61));
@@ -190,7 +190,7 @@ TEST_CASE("virtio-net: a frame is sent when the wire is free, and its buffers co
   CHECK(rig.sent.size() == 1);
   rig.advance(1);
   CHECK(rig.sent.size() == 2);
-  rig.advance((60 + 24) * 8 - 1);
+  rig.advance((60 + 24) * 8 / 10 - 1);
   CHECK(rig.sent.size() == 2);
   CHECK(rig.used_index(kTx) == 2);
   rig.advance(1);
