@@ -88,8 +88,8 @@ bool Replayer::at(const ftlog::LogEntry& entry) const {
 std::optional<ReplayStop> Replayer::go_to(uint64_t icount, uint64_t ns) {
   while (!stopped_ && (machine_.icount() < icount || (machine_.icount() == icount && machine_.now_ns() < ns))) {
     const uint64_t before = machine_.icount(), before_ns = machine_.now_ns();
-    const uint64_t next = underway_ ? std::min(icount, before + kUnderwayEvery) : icount;
-    const emu::MachineStop stop = machine_.run(next, emu::Machine::Idle::skip, ns);
+    const uint64_t look_in = underway_ ? before + kUnderwayEvery : emu::Machine::kNoLimit;
+    const emu::MachineStop stop = machine_.run(icount, emu::Machine::Idle::skip, ns, look_in);
     if (underway_) underway_();
     switch (stop) {
       case emu::MachineStop::limit:

@@ -73,7 +73,7 @@ class Replayer {
   void set_output(const ftlog::OutputMark& mark);
   // Called with each entry that has been applied.
   void on_applied(std::function<void(const ftlog::LogEntry&)> callback) { applied_ = std::move(callback); }
-  // Called between entries too, at least every so many instructions.
+  // Called between entries too, about every so many instructions.
   static constexpr uint64_t kUnderwayEvery = 500'000;
   void on_underway(std::function<void()> callback) { underway_ = std::move(callback); }
 
