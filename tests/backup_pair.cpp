@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <random>
 #include <thread>
 
 #include "backup/primary_link.h"
@@ -422,6 +423,26 @@ TEST_CASE("pair: a backup joins a running machine, follows it, and its machine i
   CHECK(south.follow_until([&] { return south.replayer->proofs() > proofs + 3; }));
   CHECK(north.link->status().backups_joined == 1);
   CHECK(south.link.status().gaps == 0);
+}
+
+TEST_CASE("pair: much input is on its way to the backup while the machine still works on it") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address);
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return north.state() == primary::PairState::lock_step; }));
+  north.stand_still();
+  const emu::Machine& machine = north.toy.machine();
+  const uint64_t before = north.link->last();
+  std::minstd_rand random(1);
+  for (int frame = 0; frame < 30; ++frame) {
+    // What does not compress.
+    ftlog::Input input{0, std::vector<uint8_t>(1500)};
+    for (uint8_t& byte : input.bytes) byte = static_cast<uint8_t>(random() >> 24);
+    north.link->append(machine.icount(), machine.now_ns(), input);
+  }
+  CHECK(await([&] { return south.link.status().received > before + 20; }));
 }
 
 TEST_CASE("pair: nothing leaves a primary whose backup has fallen silent, until the arbiter has spoken") {
