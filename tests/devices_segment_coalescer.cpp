@@ -191,3 +191,23 @@ TEST_CASE("segment coalescing: any mixture of two connections arrives in each on
     CHECK(rig.out.size() < frames);
   }
 }
+
+TEST_CASE("segment coalescing: damaged frames of any kind go through, each as it came") {
+  std::minstd_rand random(11);
+  for (unsigned round = 0; round < 20'000; ++round) {
+    CAPTURE(round);
+    Rig rig;
+    Bytes frame = segment(1000, bytes_of(random() / 64 % 100, round));
+    for (unsigned n = 1 + random() / 64 % 3; n > 0; --n)
+      frame[random() / 64 % frame.size()] = static_cast<uint8_t>(random() / 64);
+    if (random() / 64 % 4 == 0) frame.resize(random() / 64 % (frame.size() + 40));
+    rig.add(segment(900, bytes_of(100, round)));
+    rig.add(frame);
+    rig.coalescer.flush();
+    REQUIRE(!rig.out.empty());
+    if (rig.out.size() == 1)
+      CHECK(read_tcp(rig.out[0]));
+    else
+      CHECK(rig.out[1] == frame);
+  }
+}
