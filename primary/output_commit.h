@@ -40,7 +40,8 @@ class OutputCommit {
   // From now on the channel's outputs come here; but not the reads of a shared disk, which change nothing in the world
   // and go wherever World connects them. `already_out`: bytes that had left on it before.
   void gate(emu::ChannelId channel, uint64_t already_out);
-  // Whether the machine comes back from its run soon after an output, so that the mark is not long in coming.
+  // Whether the machine comes back from its run soon after an output, so that the mark is not long in coming; long
+  // outputs may gather first.
   void be_prompt(bool prompt) { prompt_ = prompt; }
   // Whether something has left the machine that no mark covers yet.
   bool has_unmarked() const { return unmarked_ != 0; }
