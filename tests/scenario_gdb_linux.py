@@ -17,8 +17,7 @@ from host_server import HostServer
 STEPS = int(os.environ.get("UNDERSTUDY_STEPS", "1000"))
 # What each window is about: a function that the kernel enters for it.
 WINDOWS = {"an interrupt": "asm_sysvec_apic_timer_interrupt", "a device's interrupt": "asm_common_interrupt",
-           "a page fault": "asm_exc_page_fault", "a system call": "entry_SYSCALL_64", "a page cleared by REP": "clear_page_rep",
-           "HLT": "default_idle"}
+           "a page fault": "asm_exc_page_fault", "a system call": "entry_SYSCALL_64", "HLT": "default_idle"}
 FUNCTIONS = ["tcp_v4_rcv", *WINDOWS.values()]
 
 
@@ -102,9 +101,9 @@ for what, function in windows.items():
     there_and_back(60)
     print(what, 'at', at)
 """, timeout=3000)
-            print("\n".join(line for line in said.splitlines() if " at " in line or "ring" in line or "steps" in line), flush=True)
             # The direct boot begins in protected mode.
-            debugged.gdb(SWITCH.format(what="long mode", register="$efer", bit=1 << 10, high=100_000_000), timeout=3000)
+            said += debugged.gdb(SWITCH.format(what="long mode", register="$efer", bit=1 << 10, high=100_000_000) + REP, timeout=3000)
+            print("\n".join(line for line in said.splitlines() if re.search(" at |ring|steps", line)), flush=True)
 
 
 # The first count at which a bit is set, by halves, and a window over it.
@@ -126,6 +125,25 @@ while high - low > 1:
     low, high = (low, middle) if is_set() else (middle, high)
 print('{what} at', high)
 seek(high - 20)
+there_and_back(40)
+"""
+
+# Page tables are cleared on the way to long mode, by REP STOS: each iteration is a count, at one address.
+REP = """
+for inside in range(high - 2000, max(high - 100_000, 0), -2000):
+    seek(inside)
+    address = pc()
+    seek(inside + 1)
+    if pc() == address:
+        break
+equal(pc(), address, 'a string instruction before long mode')
+outside = high
+while outside - inside > 1:
+    middle = (inside + outside) // 2
+    seek(middle)
+    inside, outside = (middle, outside) if pc() == address else (inside, middle)
+print('the end of a REP at', outside)
+seek(outside - 20)
 there_and_back(40)
 """
 
