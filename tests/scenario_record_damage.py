@@ -94,19 +94,32 @@ def all_guests(scratch):
     print(f'{len(names)} guests recorded and replayed, whole and in slices', flush=True)
 
 
+def log_size(directory):
+    try:
+        return os.path.getsize(os.path.join(directory, 'log-00000001.seg'))
+    except FileNotFoundError:
+        return -1
+
+
 def killed(scratch, chance):
     unwritten = 0
+    options = ['--memory', '16', '--state-digest', '0.002', guest('flags_long')]
+    whole = os.path.join(scratch, 'not-killed')
+    began = time.monotonic()
+    done = record(whole, *options)
+    lasts = time.monotonic() - began
+    require(log_size(whole) > 0, f'record: {done.returncode}, {done.said}')
     for number in range(KILLS):
         directory = os.path.join(scratch, f'killed-{number}')
-        process = subprocess.Popen([COMMAND, 'record', directory, '--serial', 'none', '--memory', '16', '--state-digest',
-                                    '0.002', '--sync', chance.choice(['none', 'interval', 'output']), guest('flags_long')],
-                                   stdin=subprocess.DEVNULL)
+        process = subprocess.Popen([COMMAND, 'record', directory, '--serial', 'none', '--sync',
+                                    chance.choice(['none', 'interval', 'output']), *options], stdin=subprocess.DEVNULL)
         try:
-            while not os.path.exists(os.path.join(directory, 'log-00000001.seg')):
+            # The moment of death is the host's, which is what is tested here: some time after the log has got so long.
+            enough = chance.uniform(0, 0.6) * log_size(whole)
+            while log_size(directory) < enough:
                 require(process.poll() is None, 'understudy record ended early')
                 time.sleep(0.001)
-            # The moment of death is the host's, which is what is tested here.
-            time.sleep(chance.uniform(0, 1.2 if not LONG else 2.0))
+            time.sleep(chance.uniform(0, 0.15) * lasts)
             before = entries(directory)
         finally:
             process.kill()
