@@ -1,10 +1,12 @@
 // A CPU-bound benchmark: a sieve, a sort, hashing, string search, matrix products and a small interpreter, all integer
 // code of a C compiler, no device but the console at the end. About 1.7 G instructions; the results are checked by
-// sums. `rounds=N` on the command line, of at most 10,000, makes it shorter or longer: it is 9 without.
-#include "options.h"
+// sums.
 #include "runtime.h"
 
-enum { kRounds = 9, kMostRounds = 10000 };
+#ifndef ROUNDS
+#define ROUNDS 9
+#endif
+enum { kRounds = ROUNDS };
 static uint32_t random_state;
 
 static uint32_t next_random(void) {
@@ -152,13 +154,8 @@ static uint32_t interpret(uint32_t n) {
 }
 
 int main(void) {
-  uint32_t sums[5] = {0}, rounds = kRounds;
-  const char* at = option("rounds=");
-  if (at && !option_number(&at, kMostRounds, ' ', &rounds)) {
-    say("cpu_bench: takes rounds=N, at most %u\n", (uint32_t)kMostRounds);
-    leave(0x11);
-  }
-  for (uint32_t round = 0; round < rounds; ++round) {
+  uint32_t sums[5] = {0};
+  for (uint32_t round = 0; round < kRounds; ++round) {
     sums[0] = sums[0] * 31 + sieve();
     sums[1] = sums[1] * 31 + sorting(round + 1);
     sums[2] = sums[2] * 31 + hashing(round + 1);
