@@ -52,10 +52,10 @@ class HostNetwork {
   HostNetwork(const HostNetwork&) = delete;
   HostNetwork& operator=(const HostNetwork&) = delete;
   virtual ~HostNetwork() = default;
-  // From the machine's thread. Does not block.
+  // From one thread. Does not block.
   virtual void send(std::span<const uint8_t> frame) = 0;
   // Any thread.
-  HostNetCounts counts() const;
+  virtual HostNetCounts counts() const;
 
  protected:
   struct Counters {

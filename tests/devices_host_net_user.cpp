@@ -222,7 +222,7 @@ TEST_SUITE("host-net") {
   TEST_CASE("user network: a guest cannot use up this process's descriptors") {
     HostSocket server = HostSocket::bound(SOCK_DGRAM);
     Rig rig;
-    constexpr unsigned kFlows = HostNetUser::kMaxSockets + 100;
+    constexpr unsigned kFlows = UserStack::kMaxSockets + 100;
     auto open_descriptors = [] {
       const std::filesystem::directory_iterator all("/proc/self/fd");
       return std::distance(begin(all), end(all));
@@ -231,7 +231,7 @@ TEST_SUITE("host-net") {
     for (unsigned i = 0; i < kFlows; ++i) rig.guest.send_udp(20000 + i, kHost, server.port(), text("x"));
     REQUIRE(rig.guest.arp(kHost));  // frames are taken in order: all the others are through
     CHECK(rig.net.counts().out_refused == 100);
-    CHECK(open_descriptors() - before == HostNetUser::kMaxSockets);
+    CHECK(open_descriptors() - before == UserStack::kMaxSockets);
     CHECK(rig.guest.arp(ip4(10, 0, 2, 3)));
   }
 

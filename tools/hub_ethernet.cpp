@@ -33,15 +33,16 @@ HubEthernet::HubEthernet(const std::vector<std::string>& nets, const std::string
     this->capture(frame);
     to_service_(frame);
   });
-  bool user = false;
   for (const auto& spec : nets) {
     const NetOptions options = parse_net(spec);
     if (std::holds_alternative<HubNet>(options)) throw UsageError(fmt::format("--net {}: this is the hub", spec));
-    if (std::holds_alternative<devices::UserNetOptions>(options) && std::exchange(user, true))
-      throw UsageError(fmt::format("--net {}: there can be one user network; it takes several hostfwd=RULE", spec));
     auto end = std::make_unique<BackEnd>();
     end->spec = spec;
-    end->net = open_net(options, [queue = &end->queue](std::span<const uint8_t> frame) { return queue->push(frame); });
+    if (const auto* user = std::get_if<devices::UserNetOptions>(&options))
+      open_user(*end, *user);
+    else
+      end->net =
+          open_net(options, [queue = &end->queue](std::span<const uint8_t> frame) { return queue->push(frame); });
     if (!end->net) continue;
     end->port = switch_.attach([net = end->net.get()](std::span<const uint8_t> frame) { net->send(frame); });
     back_ends_.push_back(std::move(end));
@@ -50,19 +51,50 @@ HubEthernet::HubEthernet(const std::vector<std::string>& nets, const std::string
 
 HubEthernet::~HubEthernet() = default;
 
-void HubEthernet::add_items(std::vector<zmq::pollitem_t>& items) {
-  for (const auto& end : back_ends_) items.push_back({nullptr, end->queue.ready(), ZMQ_POLLIN, 0});
+void HubEthernet::open_user(BackEnd& end, const devices::UserNetOptions& options) {
+  if (user_ != nullptr)
+    throw UsageError(fmt::format("--net {}: there can be one user network; it takes several hostfwd=RULE", end.spec));
+  try {
+    auto stack = std::make_unique<devices::UserStack>(options, [this, &end](std::span<const uint8_t> frame) {
+      switch_.receive(end.port, frame, now_ns());
+      return true;
+    });
+    user_ = stack.get();
+    end.net = std::move(stack);
+  } catch (const devices::HostNetError& error) {
+    throw UsageError(fmt::format("--net: {}", error.what()));
+  }
 }
 
-bool HubEthernet::serve() {
-  bool more = false;
+int HubEthernet::add_items(std::vector<zmq::pollitem_t>& items) {
+  for (const auto& end : back_ends_)
+    if (end->net.get() != user_) items.push_back({nullptr, end->queue.ready(), ZMQ_POLLIN, 0});
+  int wait = -1;
+  user_polls_.clear();
+  if (user_ != nullptr) wait = user_->add_polls(user_polls_);
+  for (const pollfd& poll : user_polls_) {
+    if (poll.fd < 0) continue;
+    const int wanted = ((poll.events & POLLIN) != 0 ? ZMQ_POLLIN : 0) |
+                       ((poll.events & POLLOUT) != 0 ? ZMQ_POLLOUT : 0) |
+                       ((poll.events & POLLPRI) != 0 ? ZMQ_POLLPRI : 0);
+    items.push_back({nullptr, poll.fd, static_cast<short>(wanted), 0});
+  }
+  return has_more_ ? 0 : wait;
+}
+
+void HubEthernet::serve() {
+  has_more_ = false;
   for (const auto& end : back_ends_) {
+    if (end->net.get() == user_) continue;
     end->queue.clear_ready();
     unsigned taken = 0;
     for (; taken < kBurst && end->queue.pop(frame_); ++taken) switch_.receive(end->port, frame_, now_ns());
-    more = more || taken == kBurst;
+    has_more_ = has_more_ || taken == kBurst;
   }
-  return more;
+  // ZeroMQ's words for what a descriptor is ready for are fewer than the kernel's.
+  if (user_ == nullptr) return;
+  const bool failed = ::poll(user_polls_.data(), user_polls_.size(), 0) < 0;
+  user_->serve(failed ? std::span<const pollfd>() : std::span<const pollfd>(user_polls_));
 }
 
 void HubEthernet::from_service(std::span<const uint8_t> frame) {

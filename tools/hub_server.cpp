@@ -18,8 +18,8 @@ using ftlog::SocketMonitor;
 
 // Messages that ZeroMQ holds for a replica, and from one.
 constexpr int kHighWater = 500;
-// Messages taken in before others get their turn.
-constexpr unsigned kBurst = 256;
+// Messages taken in before others get their turn; the frames in them wait for it.
+constexpr unsigned kBurst = 16;
 // When a replica's queue was full, console bytes are offered to it again after this time.
 constexpr int kRetryMs = 20;
 
@@ -79,9 +79,10 @@ HubServer::~HubServer() {
   journal_.write("stop", stop);
 }
 
-int HubServer::poll_timeout() const {
-  if (ethernet_has_more_) return 0;
+// `most`: -1 for ever.
+int HubServer::poll_timeout(int most) const {
   int timeout = retry_ || retry_disks_ ? kRetryMs : -1;
+  if (most >= 0) timeout = timeout < 0 ? most : std::min(timeout, most);
   if (const auto deadline = end_.deadline()) {
     const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - ConsoleEnd::Clock::now()).count();
     const int wait = static_cast<int>(std::max<int64_t>(left, 0));
@@ -100,9 +101,8 @@ void HubServer::run(int stop) {
                     {socket_.handle(), 0, ZMQ_POLLIN, 0},
                     {monitor_->handle(), 0, ZMQ_POLLIN, 0},
                     {nullptr, disks_.fd(), ZMQ_POLLIN, 0}});
-      ethernet_.add_items(items);
+      timeout = poll_timeout(ethernet_.add_items(items));
       end_.add_items(items, console_.input_room() != 0);
-      timeout = poll_timeout();
     }
     try {
       zmq::poll(items, std::chrono::milliseconds(timeout));
@@ -114,7 +114,7 @@ void HubServer::run(int stop) {
     const std::lock_guard lock(mutex_);
     pass_events();
     if (receive()) peers_gone();
-    ethernet_has_more_ = ethernet_.serve();
+    ethernet_.serve();
     send_frames();
     serve_console();
     serve_disks();

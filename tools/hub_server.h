@@ -63,7 +63,7 @@ class HubServer {
     uint64_t bad_messages = 0, too_many_peers = 0;
     uint64_t connections = 0, lost = 0, bad_peers = 0, refused_keys = 0;
   };
-  int poll_timeout() const;
+  int poll_timeout(int most) const;
   void pass_events();
   bool receive();
   void take(const PeerId& id, int connection, const primary::hub::ToHub& message);
@@ -102,7 +102,7 @@ class HubServer {
   std::vector<int> gone_;            // connections that were lost; their last messages may still be here
   bool told_accepted_ = false;       // the live replica was
   uint64_t told_delivered_ = 0;
-  bool ethernet_has_more_ = false, retry_ = false, retry_disks_ = false;
+  bool retry_ = false, retry_disks_ = false;
   std::unique_ptr<ControlServer> control_;  // goes first
 };
 
