@@ -13,7 +13,8 @@ constexpr size_t kMinFrame = 14, kMaxFrame = 1518;  // Ethernet, without the fra
 
 class FrameBatch {
  public:
-  static constexpr size_t kMaxBytes = 32u << 10;
+  // A TCP window without scaling, and its headers.
+  static constexpr size_t kMaxBytes = 96u << 10;
 
   // False when there is no room: what is in it has to go first. kMinFrame to kMaxFrame bytes.
   bool add(std::span<const uint8_t> frame);

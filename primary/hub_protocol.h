@@ -23,7 +23,7 @@
 
 namespace understudy::primary::hub {
 
-constexpr uint8_t kVersion = 3;
+constexpr uint8_t kVersion = 4;
 constexpr size_t kMaxNode = 64;
 constexpr size_t kMaxConsole = 16u << 10;  // bytes of console in a message
 constexpr size_t kMaxDiskName = 32;

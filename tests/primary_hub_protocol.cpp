@@ -191,7 +191,7 @@ TEST_CASE("hub protocol: what is asked of a disk, and its bounds") {
 TEST_CASE("hub protocol: another version is told as such") {
   Bytes message = encode(ToHub(ConsoleTaken{1, 2}));
   message[3] = kVersion + 1;
-  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 4, this is 3", DecodeError);
+  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 5, this is 4", DecodeError);
 }
 
 TEST_CASE("hub protocol: any bytes are either a message or none") {
