@@ -19,8 +19,18 @@ constexpr std::chrono::milliseconds kResendEvery{20};
 // While a primary sends its machine it must show signs of life.
 constexpr std::chrono::seconds kTransferSilence{10};
 constexpr std::chrono::seconds kTellDamageEvery{1};
-// What has been replayed is told within this, in one way or another: the primary waits for who is behind.
+// What has been received and replayed is told within this, in one way or another: the primary waits for who is behind.
 constexpr std::chrono::milliseconds kReportWithin{5};
+
+// So much is acknowledged at once, whatever it is.
+constexpr uint64_t kAckBytes = 256u << 10;
+
+// No output waits for what has come in.
+bool is_input(const ftlog::LogEntry& entry) {
+  return std::holds_alternative<ftlog::Input>(entry.payload) ||
+         std::holds_alternative<ftlog::BlockDone>(entry.payload) ||
+         std::holds_alternative<ftlog::ClockChange>(entry.payload);
+}
 
 size_t weight(const ftlog::LogEntry& entry) {
   size_t bytes = sizeof entry;
@@ -132,7 +142,9 @@ void PrimaryLink::replayed(const ftlog::Horizon& here) {
 }
 
 // With the mutex held.
-bool PrimaryLink::owes_report() const { return phase_ == Phase::following && status_.replayed != reported_; }
+bool PrimaryLink::owes_report() const {
+  return phase_ == Phase::following && (status_.replayed != reported_ || owed_bytes_ != 0);
+}
 
 bool PrimaryLink::engaged() const {
   const std::lock_guard lock(mutex_);
@@ -245,6 +257,7 @@ void PrimaryLink::acknowledge(bool resend) {
     epoch = status_.epoch;
     beat_at_ = Clock::now();
     reported_ = status_.replayed;
+    owed_bytes_ = 0;
     ack = {status_.received, status_.replayed, resend, chunks_taken_, status_.engaged, status_.stamp};
   }
   socket_.send({}, {epoch, ack});
@@ -354,6 +367,7 @@ void PrimaryLink::hear_block(ftlog::LogBlock&& block) {
     return give_up(fmt::format("the primary's log is damaged: {}", error.what()));
   }
   if (keep_) keep_(entries);
+  bool acknowledge_now = !std::all_of(entries.begin(), entries.end(), is_input);
   {
     const std::lock_guard lock(mutex_);
     for (ftlog::LogEntry& entry : entries) {
@@ -364,8 +378,10 @@ void PrimaryLink::hear_block(ftlog::LogBlock&& block) {
     if (block.horizon.sequence >= status_.horizon.sequence) status_.horizon = block.horizon;
     status_.delivered = std::max(status_.delivered, block.delivered);
     resend_at_ = {};
+    owed_bytes_ += block.body.size();
+    acknowledge_now = acknowledge_now || owed_bytes_ >= kAckBytes;
   }
-  acknowledge(false);
+  if (acknowledge_now) acknowledge(false);
   if (delivered_) delivered_(block.delivered);
   changed_.notify_all();
 }

@@ -134,6 +134,7 @@ class PrimaryLink {
   bool lost_ = false, failed_ = false, goodbye_ = false, news_ = false;
   std::optional<uint64_t> handover_;
   LinkStatus status_;
+  uint64_t owed_bytes_ = 0;  // of the log, received and not acknowledged
   ftlog::Horizon reported_;  // where the primary was told that the machine is
   Clock::time_point heard_at_, beat_at_, hello_at_, ready_at_, resend_at_, timer_at_, damage_at_, seen_at_;
   std::chrono::milliseconds beat_{60};

@@ -19,7 +19,7 @@ using ftlog::ChannelSocket;
 // A busy machine says this often how far it is.
 constexpr std::chrono::milliseconds kHorizonEvery{10};
 // So much does not wait for the next output: the backup takes it in while the machine works on it.
-constexpr size_t kFullBlock = 32u << 10;
+constexpr size_t kFullBlock = 64u << 10;
 // State chunks that a joiner has not taken yet.
 constexpr uint64_t kChunkWindow = 48;
 constexpr uint64_t kPagesAtOnce = 256;

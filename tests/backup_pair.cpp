@@ -436,13 +436,58 @@ TEST_CASE("pair: much input is on its way to the backup while the machine still 
   const emu::Machine& machine = north.toy.machine();
   const uint64_t before = north.link->last();
   std::minstd_rand random(1);
-  for (int frame = 0; frame < 30; ++frame) {
+  for (int frame = 0; frame < 60; ++frame) {
     // What does not compress.
     ftlog::Input input{0, std::vector<uint8_t>(1500)};
     for (uint8_t& byte : input.bytes) byte = static_cast<uint8_t>(random() >> 16);
     north.link->append(machine.icount(), machine.now_ns(), input);
   }
-  CHECK(await([&] { return south.link.status().received > before + 20; }));
+  CHECK(await([&] { return south.link.status().received > before + 40; }));
+}
+
+TEST_CASE("pair: what comes in is acknowledged with what waits for it, when it is much, or a little later") {
+  LocalArbiter arbiter;
+  const std::string address = new_address();
+  ToyPrimary north(arbiter, address, 600s, true);
+  ToyBackup south(address);
+  REQUIRE(south.join());
+  REQUIRE(south.follow_until([&] { return north.state() == primary::PairState::lock_step; }));
+  north.stand_still();
+  north.link->tell_where();
+  const emu::Machine& machine = north.toy.machine();
+  const auto is_acknowledged = [&] { return north.link->status().acknowledged == north.link->last(); };
+  REQUIRE(south.follow_until(
+      [&] { return is_acknowledged() && north.link->status().replayed.icount == machine.icount(); }));
+  // Nobody runs the backup's machine from here on, and its beats are far apart.
+  std::minstd_rand random(1);
+  const auto send = [&](ftlog::Payload payload) {
+    if (auto* input = std::get_if<ftlog::Input>(&payload))
+      for (uint8_t& byte : input->bytes) byte = static_cast<uint8_t>(random() >> 16);
+    north.link->append(machine.icount(), machine.now_ns(), payload);
+    north.link->service(north.recorder->sums());
+  };
+  const auto send_some = [&] {
+    for (int i = 0; i < 10; ++i) send(ftlog::Input{0, std::vector<uint8_t>(1000)});
+    return await([&] { return south.link.status().received == north.link->last(); });
+  };
+  const uint64_t said = south.link.status().channel.messages_out;
+  REQUIRE(send_some());
+  CHECK(south.link.status().channel.messages_out == said);
+  SUBCASE("an output") {
+    send(ftlog::OutputMark{0, 0, 0});
+    CHECK(await(is_acknowledged));
+  }
+  SUBCASE("a lot") {
+    const uint64_t acknowledged = north.link->status().acknowledged;
+    for (int i = 0; i < 260; ++i) send(ftlog::Input{0, std::vector<uint8_t>(1000)});
+    CHECK(await([&] { return north.link->status().acknowledged > acknowledged + 200; }));
+    CHECK(south.link.status().channel.messages_out < said + 5);
+  }
+  SUBCASE("a little later, by who waits for more") {
+    for (ftlog::LogEntry entry; south.link.next(entry);) continue;
+    south.link.wait(60s);
+    CHECK(await(is_acknowledged));
+  }
 }
 
 TEST_CASE("pair: nothing leaves a primary whose backup has fallen silent, until the arbiter has spoken") {
