@@ -13,7 +13,7 @@ namespace {
 // sends in one go shares a mark. Who sends long ones has more to send, as a rule, and the marks, messages and wakeups
 // of each would cost more than the frames do: those wait for the next short one, for the guest's pause, or for some
 // hundreds of microseconds (a guest's network code makes 100 to 200 instructions in a microsecond).
-constexpr uint64_t kBackWithin = 5000, kLongBackWithin = 100'000;
+constexpr uint64_t kBackWithin = 5000, kLongBackWithin = 60'000;
 constexpr size_t kLong = 1000;
 constexpr size_t kWaitsKept = 4096;
 

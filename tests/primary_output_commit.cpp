@@ -119,7 +119,7 @@ TEST_CASE("output commit: the machine comes back soon for a short output, and le
     send(60);
   }
   SUBCASE("long ones") {
-    least = 100'000;
+    least = 60'000;
     send(1514);
     send(1000);
   }
