@@ -91,8 +91,16 @@ void HubEthernet::serve() {
     for (; taken < kBurst && end->queue.pop(frame_); ++taken) switch_.receive(end->port, frame_, now_ns());
     has_more_ = has_more_ || taken == kBurst;
   }
-  // ZeroMQ's words for what a descriptor is ready for are fewer than the kernel's.
   if (user_ == nullptr) return;
+  serve_user();
+  // An acknowledgement makes room for what only the next round reads: all of it goes to the service in one message.
+  user_polls_.clear();
+  user_->add_polls(user_polls_);
+  serve_user();
+}
+
+// ZeroMQ's words for what a descriptor is ready for are fewer than the kernel's.
+void HubEthernet::serve_user() {
   const bool failed = ::poll(user_polls_.data(), user_polls_.size(), 0) < 0;
   user_->serve(failed ? std::span<const pollfd>() : std::span<const pollfd>(user_polls_));
 }
