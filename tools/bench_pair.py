@@ -38,7 +38,8 @@ def rows():
     yield PairRow('receive', 'ratio', 0.85, 'network')
     yield PairRow('send', 'ratio', 0.85, 'network')
     yield PairRow('log-per-byte', 'bytes', 1.1, 'network')
-    yield PairRow('answers', 'ratio', 0.85, 'answers')
+    # Whoever asks, waits for the answer, and asks again, waits for the backup each time: the promise is the wait's.
+    yield PairRow('answers', 'ratio', None, 'answers')
     yield PairRow('output-wait', 'us', 300, 'answers')
     yield PairRow('idle-log', 'kbit/s', 10, 'idle')
     yield PairRow('memory', 'MB', 250, 'network')
@@ -337,5 +338,8 @@ def measure(wanted, understudy, scratch, options, rounds, say):
             continue
         all_of_them = seen[row.what]
         value = statistics.median(all_of_them)
-        met = value >= row.goal if row.unit == 'ratio' else value <= row.goal
-        yield {**figures, 'ours': value, 'ours_all': all_of_them, 'value': value, 'verdict': 'met' if met else 'MISSED'}
+        verdict = ''
+        if row.goal is not None:
+            met = value >= row.goal if row.unit == 'ratio' else value <= row.goal
+            verdict = 'met' if met else 'MISSED'
+        yield {**figures, 'ours': value, 'ours_all': all_of_them, 'value': value, 'verdict': verdict}

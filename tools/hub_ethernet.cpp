@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "tools/net_options.h"
 #include "tools/run_result.h"
@@ -94,6 +95,7 @@ void HubEthernet::serve() {
   if (user_ == nullptr) return;
   serve_user();
   // An acknowledgement makes room for what only the next round reads: all of it goes to the service in one message.
+  if (!std::exchange(from_service_, false)) return;
   user_polls_.clear();
   user_->add_polls(user_polls_);
   serve_user();
@@ -107,6 +109,7 @@ void HubEthernet::serve_user() {
 
 void HubEthernet::from_service(std::span<const uint8_t> frame) {
   capture(frame);
+  from_service_ = true;
   switch_.receive(service_, frame, now_ns());
 }
 

@@ -54,7 +54,7 @@ class HubEthernet {
   std::vector<std::unique_ptr<BackEnd>> back_ends_;
   devices::UserStack* user_ = nullptr;  // one of them
   std::vector<pollfd> user_polls_;
-  bool has_more_ = false;
+  bool has_more_ = false, from_service_ = false;
   std::vector<uint8_t> frame_;
 };
 
