@@ -26,8 +26,8 @@ IMAGES = ('vmlinuz', 'initramfs')
 
 
 class PairRow:
-    def __init__(self, what, unit, goal, source):
-        self.what, self.unit, self.goal, self.source = what, unit, goal, source
+    def __init__(self, what, unit, goal, source, aim=None):
+        self.what, self.unit, self.goal, self.source, self.aim = what, unit, goal, source, aim
         self.name = f'pair/{what}'
 
 
@@ -35,7 +35,9 @@ def rows():
     yield PairRow('cpu', 'ratio', 0.97, 'cpu')
     yield PairRow('linux-boot', 'ratio', 0.95, 'linux-boot')
     yield PairRow('shell-script', 'ratio', 0.95, 'shell-script')
-    yield PairRow('receive', 'ratio', 0.85, 'network')
+    # Each byte that comes in is computed on twice and logged: VMware FT receives 604 of 940 Mbit/s and sends 855 (Scales et
+    # al. 2010, table 2), with a host for each node.
+    yield PairRow('receive', 'ratio', 0.64, 'network', aim=0.85)
     yield PairRow('send', 'ratio', 0.85, 'network')
     yield PairRow('log-per-byte', 'bytes', 1.1, 'network')
     # Whoever asks, waits for the answer, and asks again, waits for the backup each time: the promise is the wait's.
@@ -330,7 +332,7 @@ def measure(wanted, understudy, scratch, options, rounds, say):
             problems[source] = reason
             say(f'pair {source}: {reason}')
     for row in wanted:
-        figures = {'row': row.name, 'unit': row.unit, 'goal': row.goal, 'aim': None}
+        figures = {'row': row.name, 'unit': row.unit, 'goal': row.goal, 'aim': row.aim}
         if row.source in problems:
             missing = isinstance(problems[row.source], FileNotFoundError)
             yield {**figures, 'verdict': 'not measured', 'failed': not missing,
@@ -342,4 +344,6 @@ def measure(wanted, understudy, scratch, options, rounds, say):
         if row.goal is not None:
             met = value >= row.goal if row.unit == 'ratio' else value <= row.goal
             verdict = 'met' if met else 'MISSED'
+            if met and row.aim is not None and value >= row.aim:
+                verdict = 'aim met'
         yield {**figures, 'ours': value, 'ours_all': all_of_them, 'value': value, 'verdict': verdict}
