@@ -18,8 +18,9 @@ using ftlog::SocketMonitor;
 
 // Messages that ZeroMQ holds for a replica, and from one.
 constexpr int kHighWater = 500;
-// Messages taken in before others get their turn; the frames in them wait for it.
-constexpr unsigned kBurst = 16;
+// Messages taken in before others get their turn. The user network has room for the frames in them, if they are long.
+constexpr unsigned kBurst = devices::UserStack::kMaxWaiting / (hub::FrameBatch::kMaxBytes / hub::kMaxFrame);
+static_assert(kBurst >= 100);
 // When a replica's queue was full, console bytes are offered to it again after this time.
 constexpr int kRetryMs = 20;
 
