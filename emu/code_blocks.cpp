@@ -208,6 +208,7 @@ CodeBlocks::CodeBlocks(Engine& engine, Mmu& mmu, Cpu& owner, void* callback)
   current_ = &fresh_record();
   const uc_hook hook = engine_.add_hook(UC_HOOK_BLOCK, callback, current_);
   hook_data_ = hook_user_data(hook, current_);
+  keep_one_note(hook_data_);
 }
 
 BlockRecord& CodeBlocks::fresh_record() {

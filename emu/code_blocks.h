@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "emu/engine.h"
+#include "emu/engine_layout.h"
 #include "emu/mmu.h"
 
 namespace understudy::emu {
@@ -98,6 +99,8 @@ class CodeBlocks {
   bool is_debuggers_breakpoint(uint64_t pc) const;
   bool nearly_full() const { return used_ + 4096 > kRecords; }
   uint64_t blocks_translated() const { return translated_; }
+  // What the engine remembers of them beside their code.
+  size_t engine_notes() const { return block_notes(hook_data_); }
 
  private:
   BlockRecord& fresh_record();

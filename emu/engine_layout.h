@@ -65,4 +65,11 @@ std::string engine_signature();
 // Where a hook keeps the pointer it passes to its callback; the translator bakes the current value into each block.
 void** hook_user_data(uc_hook hook, void* current_value);
 
+// The engine notes each address and size that a hook of blocks was ever translated at, for uc_hook_del() to find: a
+// guest whose programs are elsewhere each time makes it grow without bound. From now on this hook has one note for all
+// of them, so it must not be deleted while there is code. `hook_data` is what hook_user_data() returned.
+void keep_one_note(void** hook_data);
+// How many there are.
+size_t block_notes(void** hook_data);
+
 }  // namespace understudy::emu

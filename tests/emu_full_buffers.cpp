@@ -33,6 +33,7 @@ TEST_CASE("a full table of blocks and a full buffer of translated code change no
   CHECK(rig.reg(kRcx) == 0);
   CHECK(rig.icount() == kBlocks + 2 + 1 + kAgain + 2 + 1);
   CHECK(rig.machine.cpu().blocks().blocks_translated() > kBlocks);
+  CHECK(rig.machine.cpu().blocks().engine_notes() == 1);
 }
 
 TEST_CASE("a full buffer of translated code, of few but large blocks, changes nothing") {
