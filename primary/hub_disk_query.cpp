@@ -52,16 +52,17 @@ HubDisk ask_hub_for_disk(const std::string& address, const ftlog::CurveIdentity*
           throw HubLinkError(
               fmt::format("hub {}: it has no disk named {}: start it with --disk {}=URI", address, disk, disk));
         return {shape->bytes, shape->read_only};
+      } catch (const hub::VersionError& error) {
+        throw HubLinkError(fmt::format("hub {}: it {}: run one build on both", address, error.what()));
       } catch (const ftlog::DecodeError&) {
-        // Another's message, or of another version: the time runs out.
+        // Another's message: the time runs out.
       }
     }
   } catch (const zmq::error_t& error) {
     throw HubLinkError(fmt::format("hub {}: {}: want tcp://HOST:PORT or ipc://PATH", address, error.what()));
   }
-  throw HubLinkError(
-      fmt::format("hub {}: it does not say within {} ms what disk {} is: check that it runs, and is of this version",
-                  address, patience.count(), disk));
+  throw HubLinkError(fmt::format("hub {}: it does not say within {} ms what disk {} is: check that it runs", address,
+                                 patience.count(), disk));
 }
 
 }  // namespace understudy::primary

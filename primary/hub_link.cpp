@@ -86,7 +86,8 @@ HubLink::HubLink(Options options, FrameHandler on_frame, ConsoleHandler on_conso
       on_frame_(std::move(on_frame)),
       on_console_(std::move(on_console)),
       on_fenced_(std::move(on_fenced)),
-      instance_(random_number()) {
+      instance_(random_number()),
+      trouble_(options_.address, options_.on_trouble) {
   if (!hub::is_node_name(options_.node))
     throw HubLinkError(fmt::format("hub: '{}' cannot name a node: want 1 to {} printable characters without spaces",
                                    options_.node, hub::kMaxNode));
@@ -266,9 +267,10 @@ void HubLink::run() {
 // Returns when the connection is of no use any more.
 void HubLink::serve(Connection& connection) {
   while (!stopping_) {
-    bool offering = false, look = false;
+    bool offering = false, look = false, unanswered = false;
     {
       const std::lock_guard lock(mutex_);
+      unanswered = announcement_ && !fenced_ && !accepted_;
       const bool full = usable_ != nullptr && send_waiting(connection);
       offering = !input_.empty();
       look = connection.is_ready(full);
@@ -276,7 +278,11 @@ void HubLink::serve(Connection& connection) {
     std::array<zmq::pollitem_t, 3> items{{{nullptr, connection.descriptor, ZMQ_POLLIN, 0},
                                           {connection.monitor.handle(), 0, ZMQ_POLLIN, 0},
                                           {nullptr, wake_.fd(), ZMQ_POLLIN, 0}}};
-    zmq::poll(items, look ? 0ms : offering ? kOfferAgain : -1ms);
+    trouble_.waits(unanswered, HubTrouble::Clock::now());
+    auto wait = look ? 0ms : offering ? kOfferAgain : -1ms;
+    if (const auto due = trouble_.due(); due && wait < 0ms)
+      wait = std::max(0ms, std::chrono::ceil<std::chrono::milliseconds>(*due - HubTrouble::Clock::now()));
+    zmq::poll(items, wait);
     if (items[2].revents != 0) wake_.clear();
     if (!pass_events(connection)) return;
     receive(connection);
@@ -302,9 +308,15 @@ bool HubLink::pass_events(Connection& connection) {
         break;
       case SocketMonitor::Event::Kind::bad_peer:
       case SocketMonitor::Event::Kind::refused: {
-        const std::lock_guard lock(mutex_);
-        ++counts_.bad_peers;
         connection.bad_peer = true;
+        {
+          const std::lock_guard lock(mutex_);
+          ++counts_.bad_peers;
+        }
+        trouble_.note(
+            event->kind == SocketMonitor::Event::Kind::refused
+                ? "it does not list this node's key"
+                : "who answers there is no hub, or one with other keys, or one with keys where this has none");
         return false;
       }
     }
@@ -415,9 +427,13 @@ void HubLink::receive(Connection& connection) {
       const hub::ToReplica message = hub::decode_to_replica({part.data<uint8_t>(), part.size()});
       std::visit(Overloaded{[&](const hub::Accepted& m) { take(connection, m); }, [&](const auto& m) { take(m); }},
                  message);
-    } catch (const ftlog::DecodeError&) {
-      const std::lock_guard lock(mutex_);
-      ++counts_.bad_messages;
+    } catch (const ftlog::DecodeError& error) {
+      {
+        const std::lock_guard lock(mutex_);
+        ++counts_.bad_messages;
+      }
+      if (dynamic_cast<const hub::VersionError*>(&error) != nullptr)
+        trouble_.note(fmt::format("it {}: run one build on both", error.what()));
     }
   }
   // The rest, when the others have had their turn.
@@ -425,14 +441,17 @@ void HubLink::receive(Connection& connection) {
 }
 
 void HubLink::take(Connection& connection, const hub::Accepted& m) {
-  const std::lock_guard lock(mutex_);
-  // Of an older announcement of ours.
-  if (!announcement_ || !announcement_->sent || m.epoch != announcement_->epoch) return;
-  connection.accepted = true;
-  accepted_ = !fenced_;
-  for (DiskOut& out : disk_requests_) out.sent = false;
-  output_.send_from(m.console_received);
-  note_delivered(m.console_delivered);
+  {
+    const std::lock_guard lock(mutex_);
+    // Of an older announcement of ours.
+    if (!announcement_ || !announcement_->sent || m.epoch != announcement_->epoch) return;
+    connection.accepted = true;
+    accepted_ = !fenced_;
+    for (DiskOut& out : disk_requests_) out.sent = false;
+    output_.send_from(m.console_received);
+    note_delivered(m.console_delivered);
+  }
+  trouble_.over();
 }
 
 void HubLink::take(const hub::Fenced& m) {

@@ -29,6 +29,7 @@
 #include "ftlog/wake_event.h"
 #include "primary/console_outbox.h"
 #include "primary/hub_protocol.h"
+#include "primary/hub_trouble.h"
 #include "primary/recent_frames.h"
 
 namespace understudy::primary {
@@ -49,6 +50,8 @@ class HubLink {
     const ftlog::CurveIdentity* keys = nullptr;  // none: no CURVE; its one peer is the hub
     DiskHandler on_disk = {};
     bool durable = false;  // writes to disks are over when they are on the server's disk
+    // A line for the user: why the hub does not let this replica in, or that it has at last.
+    std::function<void(const std::string& line)> on_trouble = {};
   };
   // A frame for the guest; false when there is no room, and it is lost.
   using FrameHandler = std::function<bool(std::span<const uint8_t>)>;
@@ -68,7 +71,7 @@ class HubLink {
     uint64_t in_no_room = 0;                   // refused by the frame handler
     uint64_t console_out = 0, console_in = 0;  // bytes: given to ZeroMQ (again counts again), given to the guest
     uint64_t connections = 0, announcements = 0;
-    uint64_t bad_messages = 0;  // from the hub
+    uint64_t bad_messages = 0;  // from the hub; also those of another version
     uint64_t bad_peers = 0;     // whoever listens at the hub's address is none, or refuses our keys
     uint64_t fenced = 0;
     uint64_t disk_requests = 0, disk_answers = 0;  // given to ZeroMQ (again counts again), heard first
@@ -140,7 +143,8 @@ class HubLink {
   void take(const hub::ConsoleIn& m);
   void take(const hub::ConsoleDelivered& m);
   void take(const hub::DiskAnswer& m);
-  void take(const hub::DiskShape&) {}  // of a question that was not this link's
+  void take(const hub::DiskShape&) {}     // of a question that was not this link's
+  void take(const hub::OtherVersion&) {}  // says its version, which is this one
   void offer_console();
   void connection_lost();
   void note_delivered(uint64_t offset);
@@ -150,6 +154,7 @@ class HubLink {
   const ConsoleHandler on_console_;
   const FencedHandler on_fenced_;
   const uint64_t instance_;
+  HubTrouble trouble_;
   zmq::context_t context_{1};
   ftlog::WakeEvent wake_;
   std::atomic<bool> stopping_{false}, connected_{false}, accepted_{false};

@@ -30,6 +30,7 @@ enum class Kind : uint8_t {
   console_delivered = 0x85,
   disk_shape = 0x86,
   disk_answer = 0x87,
+  other_version = 0x88,
 };
 
 void put(Bytes& out, std::span<const uint8_t> bytes) { out.insert(out.end(), bytes.begin(), bytes.end()); }
@@ -133,6 +134,7 @@ struct Writer {
     put_disk(out, m.disk);
     put(out, emu::encode(m.answer));
   }
+  void operator()(const OtherVersion&) { kind(Kind::other_version); }
 };
 
 template <typename Message>
@@ -153,8 +155,7 @@ Bytes write(const Message& message) {
 Kind take_kind(ByteCursor& cursor) {
   const auto magic = cursor.take(kMagic.size());
   if (!std::equal(magic.begin(), magic.end(), kMagic.begin())) throw DecodeError(0, "no message of the hub's protocol");
-  if (const uint8_t version = cursor.u8(); version != kVersion)
-    throw DecodeError(kMagic.size(), fmt::format("protocol version {}, this is {}", version, kVersion));
+  if (const uint8_t version = cursor.u8(); version != kVersion) throw VersionError(version);
   return static_cast<Kind>(cursor.u8());
 }
 
@@ -276,6 +277,8 @@ ToReplica take_to_replica(ByteCursor& cursor) {
       return take_disk_shape(cursor);
     case Kind::disk_answer:
       return take_disk_answer(cursor);
+    case Kind::other_version:
+      return OtherVersion{};
     default:
       throw DecodeError(cursor.position(), "an unknown kind of message");
   }
@@ -287,6 +290,10 @@ void require_end(const ByteCursor& cursor) {
 }
 
 }  // namespace
+
+VersionError::VersionError(uint8_t theirs)
+    : DecodeError(kMagic.size(),
+                  fmt::format("speaks version {} of the hub's protocol, this program version {}", theirs, kVersion)) {}
 
 void keep_alive(zmq::socket_t& socket) {
   socket.set(zmq::sockopt::handshake_ivl, 1000);

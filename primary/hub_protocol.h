@@ -108,7 +108,12 @@ struct DiskAnswer {
   emu::BlockAnswer answer;
   bool operator==(const DiskAnswer&) const = default;
 };
-using ToReplica = std::variant<Accepted, Fenced, FramesIn, ConsoleIn, ConsoleDelivered, DiskShape, DiskAnswer>;
+// To a peer of another version, which reads no more than the version.
+struct OtherVersion {
+  bool operator==(const OtherVersion&) const = default;
+};
+using ToReplica =
+    std::variant<Accepted, Fenced, FramesIn, ConsoleIn, ConsoleDelivered, DiskShape, DiskAnswer, OtherVersion>;
 
 // Both ends of the hub's channel notice within some two seconds that the other is gone, and that a connection which is
 // being made comes to nothing.
@@ -119,10 +124,16 @@ bool is_node_name(std::string_view text);
 // Whether a text can name a disk: 1 to kMaxDiskName of a-z A-Z 0-9 . _ -
 bool is_disk_name(std::string_view text);
 
+// A message of another version of the protocol. A message's head is the same in all of them.
+class VersionError : public ftlog::DecodeError {
+ public:
+  explicit VersionError(uint8_t theirs);
+};
+
 // Bounds are the caller's promise.
 ftlog::Bytes encode(const ToHub& message);
 ftlog::Bytes encode(const ToReplica& message);
-// Throw ftlog::DecodeError for anything that encode() would not have made.
+// Throw ftlog::DecodeError, or VersionError, for anything that encode() would not have made.
 ToHub decode_to_hub(std::span<const uint8_t> bytes);
 ToReplica decode_to_replica(std::span<const uint8_t> bytes);
 

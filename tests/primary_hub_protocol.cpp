@@ -191,7 +191,11 @@ TEST_CASE("hub protocol: what is asked of a disk, and its bounds") {
 TEST_CASE("hub protocol: another version is told as such") {
   Bytes message = encode(ToHub(ConsoleTaken{1, 2}));
   message[3] = kVersion + 1;
-  CHECK_THROWS_WITH_AS(decode_to_hub(message), "protocol version 5, this is 4", DecodeError);
+  CHECK_THROWS_WITH_AS(decode_to_hub(message), "speaks version 5 of the hub's protocol, this program version 4",
+                       VersionError);
+  message = encode(ToReplica(OtherVersion{}));
+  message[3] = kVersion - 1;
+  CHECK_THROWS_AS(decode_to_replica(message), VersionError);
 }
 
 TEST_CASE("hub protocol: any bytes are either a message or none") {

@@ -435,13 +435,29 @@ TEST_SUITE("hub") {
     raw.send(hub::encode(hub::ConsoleDelivered{7}));
     raw.send(hub::encode(hub::FramesOut{1, packed(frame(1))}));
     CHECK(rig.hub->reaches("/unannounced", 1));
-    CHECK(rig.hub->count("/connections/bad_messages") >= 5);
+    CHECK(rig.hub->count("/connections/bad_messages") == 4);
+    CHECK(rig.hub->count("/connections/other_versions") == 1);
     RawPeer huge(rig.hub->endpoint());
     huge.send(ftlog::Bytes(hub::kMaxMessage + 1));
     CHECK(rig.hub->reaches("/connections/lost", 1));
     left->send_frame(frame(7));
     CHECK(rig.peer.receive() == frame(7));
     CHECK(left->counts().connections == 1);
+  }
+
+  TEST_CASE("hub: a replica of another version is told so, and not let in") {
+    Rig rig;
+    rig.start();
+    RawPeer later(rig.hub->endpoint());
+    ftlog::Bytes announce = hub::encode(hub::Announce{1, 1, 0, 0, "later"});
+    announce[3] = hub::kVersion + 1;
+    later.send(announce);
+    // The rest is for the later version to understand.
+    ftlog::Bytes answer;
+    CHECK(std::holds_alternative<hub::OtherVersion>(later.receive(answer)));
+    CHECK(rig.hub->count("/connections/other_versions") == 1);
+    CHECK(rig.hub->count("/reign_count") == 0);
+    CHECK(rig.hub->status()["replicas"].empty());
   }
 
   TEST_CASE("hub: a replica that takes nothing loses frames, and holds up nobody") {

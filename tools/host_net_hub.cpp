@@ -20,7 +20,11 @@ HostNetHub::HostNetHub(const HubNet& options, devices::FrameReceiver receiver) :
   const std::string node = options.node.empty() ? default_node_name() : options.node;
   try {
     link_.emplace(
-        primary::HubLink::Options{options.address, node, keys_ ? &*keys_ : nullptr},
+        primary::HubLink::Options{
+            .address = options.address,
+            .node = node,
+            .keys = keys_ ? &*keys_ : nullptr,
+            .on_trouble = [](const std::string& line) { fmt::print(stderr, "understudy: {}\n", line); }},
         [this](std::span<const uint8_t> frame) {
           const uint64_t before = counters_.frames_in.load(std::memory_order_relaxed);
           receive(frame, receiver_);

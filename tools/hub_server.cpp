@@ -158,11 +158,21 @@ bool HubServer::receive() {
       if (!whole) throw ftlog::DecodeError(0, "a message of several parts");
       const int connection = ::zmq_msg_get(body.handle(), ZMQ_SRCFD);
       take(id.to_string(), connection, hub::decode_to_hub({body.data<uint8_t>(), body.size()}));
+    } catch (const hub::VersionError& error) {
+      ++counts_.other_versions;
+      tell_version(id.to_string(), error.what());
     } catch (const ftlog::DecodeError&) {
       ++counts_.bad_messages;
     }
   }
   return false;
+}
+
+void HubServer::tell_version(const PeerId& id, const std::string& what) {
+  if (is_power_of_two(counts_.other_versions))
+    fmt::print(stderr, "understudy: a replica is not let in: it {}: run one build on both (its messages so far: {})\n",
+               what, counts_.other_versions);
+  send(id, hub::OtherVersion{});
 }
 
 void HubServer::take(const PeerId& id, int connection, const hub::ToHub& message) {
@@ -417,6 +427,7 @@ Json HubServer::status() const {
             {"bad_peers", counts_.bad_peers},
             {"refused_keys", counts_.refused_keys},
             {"bad_messages", counts_.bad_messages},
+            {"other_versions", counts_.other_versions},
             {"too_many_peers", counts_.too_many_peers}}},
           {"reign_count", fence_.reign_count()},
           {"reigns", reigns}};

@@ -60,12 +60,13 @@ class HubServer {
     uint64_t frames_in = 0, bytes_in = 0;    // to it
     uint64_t in_no_replica = 0, in_queue_full = 0;
     uint64_t in_again = 0;  // sent to a successor once more
-    uint64_t bad_messages = 0, too_many_peers = 0;
+    uint64_t bad_messages = 0, other_versions = 0, too_many_peers = 0;
     uint64_t connections = 0, lost = 0, bad_peers = 0, refused_keys = 0;
   };
   int poll_timeout(int most) const;
   void pass_events();
   bool receive();
+  void tell_version(const PeerId& id, const std::string& what);
   void take(const PeerId& id, int connection, const primary::hub::ToHub& message);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::Announce& m);
   void take(HubFence::Peer& peer, const PeerId& id, const primary::hub::FramesOut& m);

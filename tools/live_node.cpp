@@ -126,6 +126,7 @@ void LiveNode::connect_world(uint64_t epoch) {
   o.node = identity_.node;
   o.keys = identity_.hub_keys.get();
   o.durable = options_.durable;
+  o.on_trouble = [](const std::string& line) { spdlog::warn("{}", line); };
   hub_ = std::make_unique<HubEnds>(std::move(o), setup_, outputs_, recorder_->sums(), wakeup_,
                                    [this](uint64_t reigns, const std::string& node) {
                                      link_->depose(fmt::format("{} reigns in epoch {}, says the hub", node, reigns));
