@@ -28,6 +28,7 @@
 #include "ftlog/curve_keys.h"
 #include "ftlog/wake_event.h"
 #include "primary/console_outbox.h"
+#include "primary/hub_connection.h"
 #include "primary/hub_protocol.h"
 #include "primary/hub_trouble.h"
 #include "primary/recent_frames.h"
@@ -117,7 +118,6 @@ class HubLink {
   bool flush(std::chrono::milliseconds patience);
 
  private:
-  struct Connection;
   struct Announcement {
     uint64_t epoch = 0;
     bool sent = false;  // on the present connection
@@ -126,18 +126,18 @@ class HubLink {
   // Any thread, with the lock held: gives ZeroMQ what waits. True when the link's thread has to look: something found
   // no room, or has come meanwhile, which ZeroMQ's descriptor does not tell again.
   bool send_now();
-  bool send_waiting(Connection& connection);
+  bool send_waiting(HubConnection& connection);
   bool queue_locked(std::span<const uint8_t> frame);
   // All on the link's thread.
-  void serve(Connection& connection);
-  bool pass_events(Connection& connection);
-  bool send_announcement(Connection& connection);
-  bool send_frames(Connection& connection);
+  void serve(HubConnection& connection);
+  bool pass_events(HubConnection& connection);
+  bool send_announcement(HubConnection& connection);
+  bool send_frames(HubConnection& connection);
   void send_again();
-  bool send_console_output(Connection& connection);
-  bool send_disk_requests(Connection& connection);
-  void receive(Connection& connection);
-  void take(Connection& connection, const hub::Accepted& m);
+  bool send_console_output(HubConnection& connection);
+  bool send_disk_requests(HubConnection& connection);
+  void receive(HubConnection& connection);
+  void take(HubConnection& connection, const hub::Accepted& m);
   void take(const hub::Fenced& m);
   void take(const hub::FramesIn& m);
   void take(const hub::ConsoleIn& m);
@@ -162,7 +162,7 @@ class HubLink {
 
   // For the connection's socket, too: it passes from thread to thread, so that who sends wakes nobody else.
   mutable std::mutex mutex_;
-  Connection* usable_ = nullptr;      // the present connection, while something can be sent over it
+  HubConnection* usable_ = nullptr;   // the present connection, while something can be sent over it
   std::condition_variable progress_;  // for flush()
   std::condition_variable stop_;
   std::optional<Announcement> announcement_;
@@ -183,7 +183,7 @@ class HubLink {
   std::deque<DiskOut> disk_requests_;  // in the order in which they came
   Counts counts_;
 
-  std::unique_ptr<Connection> first_;  // made by the constructor, taken by the thread
+  std::unique_ptr<HubConnection> first_;  // made by the constructor, taken by the thread
   std::thread thread_;
 };
 
