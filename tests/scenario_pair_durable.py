@@ -48,5 +48,37 @@ def bounded(folder):
         return f'outputs waited {waits["median_wait_us"]} us; {len(stints(logs[0]))} and {len(stints(logs[1]))} recordings left'
 
 
+def damaged_snapshots(folder):
+    """A disk may lose what came last, or a bit of it: an older snapshot and the log after it have the same machine."""
+    with Pair(folder) as pair:
+        log = os.path.join(folder, 'north')
+        options = ('--durable', '--snapshot-every', '5', '--log', log)
+        live = pair.primary(*options)
+        pair.ready()
+        clients = Clients(pair)
+        stint = os.path.join(log, stints(log)[0])
+
+        def snapshots():
+            counts = [re.fullmatch(r'snap-(\d+)\.snap', name) for name in os.listdir(stint)]
+            return [os.path.join(stint, f'snap-{n}.snap') for n in sorted(int(count[1]) for count in counts if count)]
+
+        until('there are four snapshots', lambda: len(snapshots()) >= 4)
+        serves(clients, 'with snapshots')
+        live.kill()
+        *_, before, newest = snapshots()
+        os.truncate(newest, os.path.getsize(newest) // 2)
+        os.remove(before)
+        live = pair._start('recover', *options)
+        live.is_in('alone')
+        serves(clients, 'recovered from an older snapshot')
+        said = live.said()
+        require(said.count('looking further back') >= 2, f'nothing was said of the damage: {said[-800:]}')
+        require(int(re.search(r'replaying \S+ from instruction (\d+)', said)[1]) > 0, f'from power-on: {said[-500:]}')
+        summary = clients.stop()
+        pair.check_reigns()
+        require(summary['reconnects'] == 0, f'connections were lost: {summary}')
+        return f'{len(snapshots())} snapshots left'
+
+
 if __name__ == '__main__':
-    sys.exit(pair_rig.main([bounded]))
+    sys.exit(pair_rig.main([bounded, damaged_snapshots]))

@@ -94,7 +94,9 @@ std::optional<int> recover(RecoverCommand& command, PairIdentity& identity, Node
   if (end.finished)
     throw UsageError(fmt::format("{}: its machine ended by itself: there is nothing to recover", end.stint));
   ReplaySession session(end.stint);
-  session.start_near(session.last_icount());
+  // Slower, but the same machine: the log has what came after any of them.
+  session.start_near(session.last_icount(),
+                     [](const std::string& why) { spdlog::warn("{}; looking further back", why); });
   if (!session.setup().shared.empty() && command.pair.hub.empty())
     throw UsageError(fmt::format("{}: its machine has a disk of the hub's: give --hub", end.stint));
   // Console output since that point leaves once more: a hub knows what it has had. Frames that a client lacks are sent

@@ -77,11 +77,17 @@ void ReplaySession::survey() {
   }
 }
 
-void ReplaySession::start_near(uint64_t icount) {
-  const ftlog::LogEntry* nearest = nullptr;
-  for (const ftlog::LogEntry& snapshot : snapshots_)
-    if (snapshot.icount <= icount) nearest = &snapshot;
-  if (nearest != nullptr && nearest->icount > machine().icount()) enter(*nearest);
+void ReplaySession::start_near(uint64_t icount, const std::function<void(const std::string&)>& pass_over) {
+  for (auto snapshot = snapshots_.rbegin(); snapshot != snapshots_.rend(); ++snapshot) {
+    if (snapshot->icount > icount) continue;
+    if (snapshot->icount <= machine().icount()) return;
+    try {
+      return enter(*snapshot);
+    } catch (const std::runtime_error& error) {
+      if (!pass_over) throw;
+      pass_over(error.what());
+    }
+  }
 }
 
 void ReplaySession::go_to_recorded(uint64_t icount) {

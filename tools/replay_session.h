@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,8 +52,9 @@ class ReplaySession {
   uint64_t mark_bytes() const { return keeper_ ? keeper_->bytes() : 0; }
 
   // Begins at the newest snapshot at or before `icount`, if there is one after power-on. Before anything is replayed.
-  // Throws SnapshotError, or UsageError for a snapshot file that is not the recorded one.
-  void start_near(uint64_t icount);
+  // A snapshot file that is damaged or gone: `pass_over` hears of it, and the one before is taken, at last the
+  // beginning; without it, throws SnapshotError, or UsageError for a file that is not the recorded one.
+  void start_near(uint64_t icount, const std::function<void(const std::string& why)>& pass_over = {});
   // To a snapshot beside the log, at any time. Throws as start_near() does.
   void go_to_recorded(uint64_t icount);
   // Replays until `icount`, or to the end of what there is, or until a signal.
