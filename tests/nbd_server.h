@@ -55,6 +55,8 @@ class NbdServer {
   void kill(int number = SIGKILL) {
     if (pid_ <= 0) return;
     ::kill(pid_, number);
+    // It may answer something yet until it has stopped.
+    if (number == SIGSTOP) ::waitpid(pid_, nullptr, WUNTRACED);
     if (number != SIGKILL) return;
     ::waitpid(pid_, nullptr, 0);
     pid_ = -1;

@@ -235,10 +235,11 @@ TEST_SUITE("disks") {
     HubRig rig;
     rig.start();
     DiskReplica north(rig.options.listen, "north"), south(rig.options.listen, "south");
-    CHECK(north->send_disk("data", write_of(1, 0, 1)));  // waits for the announcement
-    north->announce(1, 0, 0);
+    // These wait for the announcement.
+    CHECK(north->send_disk("data", write_of(1, 0, 1)));
     CHECK(north->send_disk("data", read_of(2, 0)));
-    CHECK(north->send_disk("data", read_of(2, 0)));  // the same again
+    CHECK(north->send_disk("data", read_of(2, 0)));  // the same again, while it is out
+    north->announce(1, 0, 0);
     REQUIRE(north.has(2));
     CHECK(north.answers()[1].data == Bytes(512, 1));
     // South goes on with a request that north has out too; what north asks from then on is dropped.
